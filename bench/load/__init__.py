@@ -1,0 +1,1 @@
+"""The driver: one process that plays the marketplace on both sides, webhooks out and the sink in."""

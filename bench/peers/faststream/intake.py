@@ -1,0 +1,37 @@
+"""Webhooks in: verified, stored, published, answered."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, HTTPException, Request, Response
+
+from bench.peers.events import Event, Webhook
+from bench.peers.faststream.queues import FACTS, broker
+from bench.peers.orm import accept, settings
+from bench.peers.work import NotGenuine, verify
+
+rabbit = broker(settings.amqp)
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async with rabbit:
+        await rabbit.declare_queue(FACTS)
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.post("/webhooks/generic/{account}", status_code=202)
+async def receive(account: str, request: Request) -> Response:
+    body = await request.body()
+    try:
+        id_ = verify(settings.secret, request.headers, body)
+    except NotGenuine:
+        raise HTTPException(401) from None
+    webhook = Webhook.model_validate_json(body)
+    await accept(id_, body)
+    event = Event(id=id_, type=webhook.type, timestamp=webhook.timestamp, data=webhook.data)
+    await rabbit.publish(event, queue=FACTS, persist=True)
+    return Response(status_code=202)

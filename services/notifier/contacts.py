@@ -1,0 +1,283 @@
+"""Finds telephone numbers, e-mail addresses, links and bank numbers in normalised text, also when they are disguised. Pure."""
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import phonenumbers
+from linkify_it import LinkifyIt  # type: ignore[import-untyped]
+
+from services.notifier.atoms import Index, possible
+from services.notifier.words import ENDS, MAIL_HOSTS, any_of, number_words
+
+Span = tuple[int, int]
+REGIONS = ("CN", "US", "RU", "GB", "DE", "FR", "ES", "IT", "BR", "KR", "PL")
+"""Countries whose national form of a number is recognised; international forms always are."""
+_LONGER_THAN_NATIONAL = 12
+"""Digits: more than a number has without its country."""
+_WITH_ZERO = ("JP", "TW")
+"""Also these, where the number is written with its leading zero."""
+MASK = "\x1a"
+_SHORTEST_KNOWN = 5
+_DIGITS = (7, 15)
+_DIGITS_OF_DATE, _DIGITS_OF_BANK = 3, 13
+"""Fewer digits than this in a text: no time of day, no card number."""
+
+_TLD = r"(?:com|net|org|cn|ru|io|me|info|shop|store|top|xyz|site|online|club|vip|biz|co|cc|link|app|uk|de|fr|es|eu|ly)"
+_DATE = re.compile(
+    r"(?<!\d)20\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?!\d)|(?<!\d)(?:19|20)\d\d[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])(?!\d)|(?<!\d)\d{1,2}[./](?:0?[1-9]|1[0-2])[./](?:19|20)\d\d(?!\d)|(?<!\d)\d{1,2}:\d{2}(?::\d{2})?(?!\d)"
+)
+_AMOUNT = re.compile(
+    r"(?:[$€£¥₽]|us\$|usd|eur|gbp|cny|rub|rmb)\s?\d{1,3}(?:[,\s]?\d{3})*(?:[.,]\d{1,2})?(?!\d)|(?<![\d+])\d{1,3}(?:[,\s]?\d{3})*[.,]\d{2}\s?(?:[$€£¥₽]|usd|eur|gbp|cny|rub|rmb|元)"
+)
+_RUN = re.compile(
+    r"(?<![\da-z])\+?\(?\d(?:(?:[\s().\-/_·•*~|]|,(?!\s)){0,3}\d){6,17}(?![\da-z])|(?<!\d)\d(?:[,;]\s?\d(?!\d)){6,17}"
+)
+_MODEL = re.compile(r"(?<![a-z])(?!tel|mob)[a-z]{1,3}[-/]$")
+_JOINTS = frozenset(("", "y", "e", "et", "und", "and", "и"))
+_HAN_RUN = re.compile(
+    r"[零〇一二三四五六七八九幺两\d](?:[\s\-,.、]{0,2}[零〇一二三四五六七八九幺两壹贰叁肆伍陆柒捌玖\d]){6,}"
+)
+_DIGIT = re.compile(r"\d")
+_HAN_DIGIT = re.compile(r"[零〇一二三四五六七八九幺两]")
+_WORD = re.compile(r"[^\W\d_]+")
+_FEWEST_NUMBER_WORDS = 3
+_KANA_ZERO = ("ゼロ", "レイ", "マル")
+_BRACKETED = r"\s?[\[({{<]\s*(?:{})\s*[\])}}>]\s?"
+_MAYBE_LINK = re.compile(r"[.][a-z\u0080-\u2fff]|//|\d\.\d+\.\d+\.\d|www")
+_MAYBE_URL = re.compile(r"/\s?/|www")
+_SURE_TLD = r"(?:com|net|org|cn|ru|io|shop|store|top|xyz|site|club|vip|biz|eu)"
+_URL = re.compile(r"(?:h\s?t\s?t\s?p\s?s?|hxxps?)\s?:\s?/\s?/\s?[^\s]+|\bwww\s?\.\s?[^\s]+")
+_IP = re.compile(r"//\[?[0-9a-f:.]+\]?")
+_BANK = re.compile(r"(?<![\da-z])\d(?:[\s\-]?\d){12,18}(?![\da-z])")
+_MAYBE_IBAN = re.compile(r"[a-z]{2}\d{2}")
+_IBAN = re.compile(r"(?<![\da-z])[a-z]{2}\d{2}(?:\s?[a-z0-9]{4}){2,7}(?:\s?[a-z0-9]{1,4})?(?![\da-z])")
+
+
+class Spoken(NamedTuple):
+    """The patterns that need the words of all languages: how signs and digits are said."""
+
+    mails: tuple[re.Pattern[str], ...]
+    maybe_mail: re.Pattern[str]
+    maybe_dot: re.Pattern[str]
+    bare_dot: re.Pattern[str]
+    number: re.Pattern[str]
+    phone: re.Pattern[str]
+    id: re.Pattern[str]
+
+
+@lru_cache(maxsize=1)
+def spoken() -> Spoken:
+    at, dot = any_of("at"), any_of("dot")
+    at_sign = rf"(?:\s?@\s?|{_BRACKETED.format('at|a|艾特')}|\s*{at}\s*)"
+    dot_sign = rf"(?:\s?\.\s?|{_BRACKETED.format(f'点|{dot}')}|\s+{dot}\s+|\s?点\s?|\s*ドット\s*)"
+    mails = (
+        rf"[^\W_][\w.+\-]{{0,60}}{at_sign}[a-z0-9][\w\-]{{0,60}}(?:{dot_sign}[\w\-]{{1,60}}){{0,3}}{dot_sign}[a-z]{{2,}}",
+        r"[a-z0-9][\w.+\-]{0,60}\s+at\s+[a-z0-9][\w\-]{0,60}(?:\s+dot\s+|\s?[\[(]dot[\])]\s?)[a-z]{2,}",
+        rf"[a-z0-9][\w.+\-]{{0,60}}{at_sign}{MAIL_HOSTS}{ENDS}",
+        rf"[a-z0-9][\w.+\-]{{0,60}}\s+at\s+{MAIL_HOSTS}{dot_sign}[a-z]{{2,}}",
+        r"(?<!\w)(?:\w\s){2,40}@\s(?:\w\s){2,40}\.\s(?:\w\s?){2,6}",
+    )
+    return Spoken(
+        tuple(map(re.compile, mails)),
+        re.compile(rf"@|{at}|[\[({{<]\s*at?\s*[\])}}>]|\sat\s+(?:{MAIL_HOSTS}|\S{{1,61}}(?:\s+dot\s|\s?[\[(]dot))"),
+        re.compile(rf"\.(?<=\s\.)|[\[({{]\s*(?:点|{dot})|{dot}|点"),
+        re.compile(
+            rf"[a-z0-9][a-z0-9\-]{{1,60}}(?:(?:\s\.\s?|\s?[\[({{]\s*(?:dot|点)\s*[\])}}]\s?|\s+dot\s+|\s?点\s?){_TLD}"
+            rf"|(?:{_BRACKETED.format(dot)}|\s+{dot}\s+|\s?ドット\s?){_SURE_TLD})\b(?:/\S*)?"
+        ),
+        re.compile(
+            rf"(?:(?P<hundred>{any_of('hundred')})|(?P<ten>{any_of('ten')})|(?P<unit>{any_of('unit')})|(?P<digit>\d))"
+        ),
+        re.compile(rf"{any_of('phone_word')}[^\d.!?\n]{{0,20}}$"),
+        re.compile(rf"{any_of('id_word')}[^\d.!?\n]{{0,20}}$"),
+    )
+
+
+class Maybe(NamedTuple):
+    """What may be found in a text, as far as one scan of it can tell."""
+
+    amount: bool
+    mails: tuple[re.Pattern[str], ...]
+    han_digit: bool
+    link: bool
+    url: bool
+    dot: bool
+    iban: bool
+
+
+class Signs:
+    """What a text must hold for anything here to be found in it."""
+
+    def __init__(self, index: Index) -> None:
+        self._amount, self._han_digit = map(index.add, (_AMOUNT, _HAN_DIGIT))
+        self._mails = [(pattern, index.add(pattern)) for pattern in spoken().mails]
+        self._link, self._iban = index.gate(_MAYBE_LINK), index.gate(_MAYBE_IBAN)
+        self._url, self._dot = index.add(_MAYBE_URL), index.add(spoken().maybe_dot)
+
+    def maybe(self, held: int) -> Maybe:
+        return Maybe(
+            possible(self._amount, held),
+            tuple(pattern for pattern, demand in self._mails if possible(demand, held)),
+            possible(self._han_digit, held),
+            bool(self._link & held),
+            possible(self._url, held),
+            possible(self._dot, held),
+            bool(self._iban & held),
+        )
+
+
+def mask(text: str, known: Iterable[str], maybe: Maybe) -> str:
+    """The text with the case's own numbers, dates and amounts blotted out, every place kept."""
+    for value in sorted({k.strip().lower() for k in known}, key=len, reverse=True):
+        if len(value) >= _SHORTEST_KNOWN and value in text and any(c.isdigit() for c in value):
+            text = _blotted(text, value)
+    if digits_in(text) >= _DIGITS_OF_DATE:
+        text = _DATE.sub(_blot, text)
+    return _AMOUNT.sub(_blot, text) if maybe.amount else text
+
+
+def digits_in(text: str) -> int:
+    return len(_DIGIT.findall(text))
+
+
+def _blot(match: re.Match[str]) -> str:
+    return MASK * len(match.group())
+
+
+def _blotted(text: str, value: str) -> str:
+    """Whole occurrences only: a longer number around it is no number of the case."""
+    at = text.find(value)
+    while at >= 0:
+        end = at + len(value)
+        alone = not (at and (text[at - 1].isdigit() or text[at - 1] == "+")) and not text[end : end + 1].isdigit()
+        text = text[:at] + MASK * len(value) + text[end:] if alone else text
+        at = text.find(value, end)
+    return text
+
+
+def mails(text: str, maybe: Maybe) -> Iterator[Span]:
+    if not maybe.mails or not spoken().maybe_mail.search(text):
+        return
+    for pattern in maybe.mails:
+        for match in pattern.finditer(text):
+            yield match.span()
+
+
+def phones(
+    text: str, digits: int, maybe: Maybe, regions: tuple[str, ...] = REGIONS, *, trusting: bool = False
+) -> Iterator[Span]:
+    """`digits`: how many there are in the text. `trusting`: the case is not known, so what is called an order or tracking
+    number is taken for one."""
+    for match in _RUN.finditer(text) if digits >= _DIGITS[0] else ():
+        trusted = trusting or digits_in(match.group()) >= _LONGER_THAN_NATIONAL
+        if _is_phone(match, text, regions) and not (trusted and _is_called_id(match, text)):
+            yield match.span()
+    if _has_number_words(text):
+        yield from _said(text)
+    if maybe.han_digit:
+        for match in _HAN_RUN.finditer(text):
+            if _HAN_DIGIT.search(match.group()):
+                yield match.span()
+
+
+def _is_phone(match: re.Match[str], text: str, regions: tuple[str, ...]) -> bool:
+    found = match.group()
+    digits = "".join(c for c in found if c.isdigit())
+    if not _DIGITS[0] <= len(digits) <= _DIGITS[1] or _MODEL.search(text[max(0, match.start() - 5) : match.start()]):
+        return False
+    if found.startswith("+") or spoken().phone.search(text[max(0, match.start() - 40) : match.start()]):
+        return True
+    if digits.startswith("00") and _valid("+" + digits[2:], None):
+        return True
+    return any(_valid(digits, region) for region in (*regions, *(_WITH_ZERO if digits.startswith("0") else ())))
+
+
+def _is_called_id(match: re.Match[str], text: str) -> bool:
+    """Nearer to a word like `order` or `tracking` than to one like `telephone`."""
+    before = text[max(0, match.start() - 40) : match.start()]
+    return not match.group().startswith("+") and spoken().id.search(before) is not None
+
+
+def _has_number_words(text: str) -> bool:
+    known = number_words()
+    said = sum(word in known for word in _WORD.findall(text))
+    return said >= _FEWEST_NUMBER_WORDS or any(zero in text for zero in _KANA_ZERO)
+
+
+def _said(text: str) -> Iterator[Span]:
+    """Numbers said in words, in any language and with digits between: as many digits as a telephone has."""
+    start = end = size = words = 0
+    for match in [*spoken().number.finditer(text), None]:
+        if match is not None and size and text[end : match.start()].strip(" ,.-/\n\t") in _JOINTS:
+            end = match.end()
+        else:
+            if size >= _DIGITS[0] and words >= _FEWEST_NUMBER_WORDS:
+                yield (start, end)
+            size = words = 0
+            start, end = match.span() if match is not None else (0, 0)
+        if match is not None:
+            size += {"hundred": 3, "ten": 2}.get(str(match.lastgroup), 1)
+            words += match.lastgroup != "digit"
+
+
+@lru_cache(maxsize=4096)
+def _valid(number: str, region: str | None) -> bool:
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(number, region))
+    except phonenumbers.NumberParseException:
+        return False
+
+
+@lru_cache(maxsize=1)
+def _linkify() -> LinkifyIt:
+    return LinkifyIt(options={"fuzzy_link": True, "fuzzy_email": False, "fuzzy_ip": True})
+
+
+def links(text: str, allow_hosts: tuple[str, ...], maybe: Maybe) -> Iterator[Span]:
+    """Web addresses that are not https to an allowed host (or its subdomains). One without a scheme is read as https."""
+    taken: list[Span] = []
+    for match in (_linkify().match(text) or []) if maybe.link else []:
+        if match.schema == "mailto:":
+            continue
+        taken.append((match.index, match.last_index))
+        plain_http = match.schema not in ("", "https:")
+        if plain_http or not _allowed(_host(match.url), allow_hosts):
+            yield (match.index, match.last_index)
+    url = maybe.url and _MAYBE_URL.search(text)
+    dot = maybe.dot and spoken().maybe_dot.search(text)
+    for pattern, wanted in ((_URL, url), (spoken().bare_dot, dot), (_IP, url)):
+        for found in pattern.finditer(text) if wanted else ():
+            if not any(start <= found.start() < end or found.start() <= start < found.end() for start, end in taken):
+                yield found.span()
+
+
+def _host(url: str) -> str:
+    rest = url.partition("//")[2] or url
+    authority = rest.replace("\\", "/").split("/", 1)[0].split("?", 1)[0].split("#", 1)[0]
+    return authority.rpartition("@")[2].partition(":")[0].strip(".")
+
+
+def _allowed(host: str, allow_hosts: tuple[str, ...]) -> bool:
+    return any(host == allowed or host.endswith("." + allowed) for allowed in allow_hosts)
+
+
+def bank_numbers(text: str, digits: int, maybe: Maybe) -> Iterator[Span]:
+    """Card numbers (Luhn) and IBANs (mod 97). `digits`: how many there are in the text."""
+    for match in _BANK.finditer(text) if digits >= _DIGITS_OF_BANK else ():
+        if _luhn("".join(c for c in match.group() if c.isdigit())):
+            yield match.span()
+    for match in _IBAN.finditer(text) if maybe.iban else ():
+        if _iban("".join(match.group().split())):
+            yield match.span()
+
+
+def _luhn(digits: str) -> bool:
+    total = sum(int(d) if n % 2 == 0 else sum(divmod(2 * int(d), 10)) for n, d in enumerate(reversed(digits)))
+    return total % 10 == 0
+
+
+def _iban(text: str) -> bool:
+    turned = text[4:] + text[:4]
+    return int("".join(str(int(c, 36)) for c in turned)) % 97 == 1 if turned.isalnum() and turned.isascii() else False

@@ -1,0 +1,217 @@
+"""What words mean together: the detectors that need more than one list. Pure.
+
+A detector reads a text as `Seen`: where each list's words stand. Words belong together when they are near and no sentence
+ends between them; a sentence is excused by what it says beside (thanks for a review, a refund to the card that paid).
+Joined detectors also know the last messages of the case, oldest first: what asks must stand in the text itself.
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+
+Span = tuple[int, int]
+Search = Callable[[str], Iterable[Span]]
+_BREAK = re.compile(r"[!?\n;]|\.(?=\s|$|[^\x00-\x7f])")
+_JUST_BEFORE = 20
+_NEVER = 50
+
+
+class Seen:
+    """One text and where the words of each list stand in it; each list is searched once, when first asked for."""
+
+    __slots__ = ("_breaks", "_known", "_search", "text")
+
+    def __init__(self, text: str, search: Search) -> None:
+        self.text, self._search = text, search
+        self._known: dict[str, list[Span]] = {}
+        self._breaks: list[int] | None = None
+
+    def spans(self, name: str) -> list[Span]:
+        found = self._known.get(name)
+        if found is None:
+            self._known[name] = found = sorted(self._search(name))
+        return found
+
+    def any(self, *names: str) -> bool:
+        return any(self.spans(name) for name in names)
+
+    def sentence(self, span: Span) -> Span:
+        """From the end of the sentence before to the end of its own."""
+        if self._breaks is None:
+            self._breaks = [match.start() for match in _BREAK.finditer(self.text)]
+        before, after = bisect_left(self._breaks, span[0]), bisect_left(self._breaks, span[1])
+        start = self._breaks[before - 1] + 1 if before else 0
+        return start, self._breaks[after] if after < len(self._breaks) else len(self.text)
+
+    def beside(self, span: Span, *names: str) -> bool:
+        """One of these words begins in the span's own sentence."""
+        start, end = self.sentence(span)
+        return any(start <= found[0] < end for name in names for found in self.spans(name))
+
+    def just_before(self, span: Span, name: str, within: int = _JUST_BEFORE) -> bool:
+        return any(found[0] <= span[0] <= found[1] + within for found in self.spans(name))
+
+    def near(self, first: str, second: str, gap: int) -> Iterator[Span]:
+        """Both within one sentence, `first` before `second`, at most `gap` signs between them."""
+        if not self.spans(first):
+            return
+        for b in self.spans(second):
+            for a in self.spans(first):
+                if 0 <= b[0] - a[1] <= gap and self.sentence(a) == self.sentence(b):
+                    yield (a[0], b[1])
+
+    def about(self, first: str, second: str, gap: int) -> Iterator[Span]:
+        """As `near`, in either order."""
+        yield from self.near(first, second, gap)
+        yield from self.near(second, first, gap)
+
+
+Earlier = Iterable[Seen]
+Meaning = Callable[[Seen, Earlier], Iterator[Span]]
+
+
+def _review_pressure(seen: Seen, earlier: Earlier) -> Iterator[Span]:
+    """Asking for a change or a good one is enough; asking for any is too much once money or a gift is in the talk."""
+    if seen.any("review", "stars"):
+        yield from _change_asked(seen)
+        yield from _good_one_asked(seen)
+        yield from _steered(seen)
+        yield from _bought(seen, earlier)
+    if seen.any("in_return") and seen.any("money") and any(list(_requested(one)) for one in earlier):
+        yield from seen.spans("in_return")
+
+
+def _change_asked(seen: Seen) -> Iterator[Span]:
+    for span in seen.about("change", "review", 60):
+        if not seen.beside(span, "own_work") or seen.beside(span, "ask"):
+            yield span
+    for span in seen.about("changed", "review", 40):
+        if seen.beside(span, "condition", "ask", "money"):
+            yield span
+    for span in seen.spans("change_it"):
+        if seen.beside(span, "own_work") and not seen.beside(span, "ask"):
+            continue
+        if any(0 <= span[0] - review[1] <= 160 for review in seen.spans("review")):
+            yield span
+
+
+def _good_one_asked(seen: Seen) -> Iterator[Span]:
+    within = [
+        one for one in seen.spans("review") if any(one[0] <= p[0] and p[1] <= one[1] for p in seen.spans("praise"))
+    ]
+    for span in [*seen.near("praise", "review", 25), *seen.near("review", "praise", 12), *within]:
+        if not seen.just_before(span, "thanks") and seen.beside(span, "ask", "give", "happy_if", "favour"):
+            yield span
+    for span in seen.spans("stars"):
+        if not seen.just_before(span, "thanks") and not seen.just_before(span, "praised", 0):
+            yield span
+
+
+def _steered(seen: Seen) -> Iterator[Span]:
+    """Only the happy to the reviews, the others to us first."""
+    for happy in seen.spans("happy_if"):
+        for review in seen.spans("review"):
+            if happy[0] <= review[0] <= happy[1] + 60:
+                yield (happy[0], max(happy[1], review[1]))
+    for span in seen.about("before", "review", 60):
+        if seen.beside(span, "give", "bad_word"):
+            yield span
+
+
+def _bought(seen: Seen, earlier: Earlier) -> Iterator[Span]:
+    if not (seen.any("money", "money_sign") or any(one.any("money") for one in earlier)):
+        return
+    yield from _requested(seen)
+    for span in [*seen.about("money", "review", 60), *seen.about("money_sign", "review", 60)]:
+        if seen.beside(span, "condition", "ask", "favour") and not seen.beside(span, "thanks", "own_work"):
+            yield span
+    for span in [*seen.about("favour", "review", 60), *seen.spans("for_review")]:
+        if not seen.just_before(span, "thanks", 4):
+            yield span
+
+
+def _requested(seen: Seen) -> Iterator[Span]:
+    for span in [*seen.near("give", "review", 50), *seen.near("ask", "review", 25)]:
+        if not any(span[0] - _JUST_BEFORE <= thanks[0] < span[1] for thanks in seen.spans("thanks")):
+            yield span
+    yield from seen.spans("rate_us")
+    for span in seen.spans("requested"):
+        if not seen.just_before(span, "thanks"):
+            yield span
+
+
+def _review_mention(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
+    yield from seen.spans("review")
+    yield from seen.spans("stars")
+
+
+def _withdraw_request(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
+    for span in [*seen.near("drop", "claim", 40), *seen.near("claim", "drop", 30), *seen.spans("claim_then_drop")]:
+        if not seen.beside(span, "not_dropping"):
+            yield span
+
+
+def _withdraw_pressure(seen: Seen, earlier: Earlier) -> Iterator[Span]:
+    asked = [*_withdraw_request(seen, earlier), *seen.spans("if_dropped")]
+    if asked and any(one.any("money", "money_sign") and one.any("condition") for one in (seen, *earlier)):
+        yield from asked
+
+
+def _early_receipt(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
+    asked = [*seen.near("confirm", "received", 40), *seen.near("received", "confirm", 25), *seen.spans("early_receipt")]
+    for span in asked:
+        if not seen.beside(span, "arrived"):
+            yield span
+    yield from seen.spans("confirm_early")
+
+
+def _cancel_request(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
+    pairs = [span for span in seen.about("cancel", "order", 30) if seen.beside(span, "suggest")]
+    for span in [*pairs, *seen.spans("cancel_request")]:
+        if not seen.beside(span, "not_cancelling"):
+            yield span
+
+
+def _off_platform(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
+    pairs = [*seen.about("past_platform", "pay", 60), *seen.about("privately", "pay", 60)]
+    named = [span for span in seen.spans("payment") if not seen.beside(span, "paid_with")]
+    for span in [*pairs, *named, *seen.spans("off_platform_payment")]:
+        if not _never(seen, span):
+            yield span
+
+
+def _personal_data(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
+    for span in seen.spans("personal_data"):
+        if not _never(seen, span) and not seen.beside(span, "paid_with"):
+            yield span
+
+
+def _never(seen: Seen, span: Span) -> bool:
+    """It is said that this is never asked for, in the same breath."""
+    near = (found for found in seen.spans("never_ask") if found[0] <= span[1] and span[0] - found[1] <= _NEVER)
+    return any(not re.search(r"[,;:.!?\n]", seen.text[found[1] : span[0]]) for found in near)
+
+
+def _contact(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
+    for name in ("messenger", "outside", "handle"):
+        yield from seen.spans(name)
+
+
+def _just(name: str) -> Meaning:
+    return lambda seen, _earlier: iter(seen.spans(name))
+
+
+MEANINGS: dict[str, Meaning] = {
+    "review_pressure": _review_pressure,
+    "review_mention": _review_mention,
+    "withdraw_request": _withdraw_request,
+    "withdraw_pressure": _withdraw_pressure,
+    "early_receipt": _early_receipt,
+    "cancel_request": _cancel_request,
+    "off_platform_payment": _off_platform,
+    "personal_data": _personal_data,
+    "contact": _contact,
+    "threat": _just("threat"),
+    "insult": _just("insult"),
+    "marketing": _just("marketing"),
+}

@@ -1,0 +1,1 @@
+"""Pinduoduo: see README.md."""

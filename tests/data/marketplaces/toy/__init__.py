@@ -1,0 +1,1 @@
+"""A made-up marketplace outside the tree: the proof that one more marketplace is one more folder."""

@@ -1,0 +1,47 @@
+"""intake as a process of its own for the crash tests: SQLite, the embedded bus, facts written line by line to a file."""
+
+import asyncio
+import contextlib
+import sys
+from pathlib import Path
+
+from amends.serve import HttpServer, until_told_to_stop
+from services.intake.wiring import build
+from shared import crashpoints
+from shared.accounts import load_config
+from shared.bus.embedded import EmbeddedBus
+from shared.bus.port import FACTS, BusUnavailable, Topology, queue_of
+from shared.clock import SystemClock
+from shared.settings import Process
+
+
+async def listen(bus: EmbeddedBus, partition: int, out: Path) -> None:
+    subscription = await bus.subscribe(queue_of(FACTS, partition))
+    with contextlib.suppress(BusUnavailable):
+        while True:
+            batch = await subscription.take(100)
+            with out.open("ab") as file:
+                file.writelines(event.data + b"\n" for event in batch.events)
+            await batch.ack()
+
+
+async def main(folder: Path, port: int, crashpoint: str | None) -> None:
+    bus = EmbeddedBus(Topology(partitions=2))
+    await bus.start()
+    listening = [asyncio.create_task(listen(bus, n, folder / "facts")) for n in range(2)]
+    config = load_config(folder / "accounts.yaml", {}, service="intake", sandbox=True)
+    crashpoints.arm(crashpoint)
+    process = Process(data_dir=folder, sandbox=True, partitions=2)
+    service = build(process, config, SystemClock(), bus)
+    await service.start()
+    server = HttpServer(service.app, port=port)
+    await server.start()
+    await until_told_to_stop([])
+    await server.stop()
+    await service.stop()
+    await bus.stop()
+    await asyncio.gather(*listening)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else None))

@@ -1,0 +1,19 @@
+import pytest
+
+from shared.store.session import Database
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("url", "schema", "found"),
+    [
+        ("postgresql://u@h/d?schema=intake", None, "intake"),
+        ("postgresql://u@h/d?schema=intake", "policy", "policy"),
+        ("postgresql://u@h/d", None, None),
+    ],
+)
+async def test_the_schema_may_stand_in_the_url(url: str, schema: str | None, found: str | None) -> None:
+    database = Database(url, schema=schema)
+    assert database.schema == found
+    assert "schema" not in database.url.query
+    await database.close()
