@@ -3,7 +3,7 @@
 import asyncio
 import resource
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,19 @@ async def _hello(_scope: Any, receive: Any, send: Any) -> None:
 async def _serving(head_deadline: float) -> AsyncIterator[int]:
     server = HttpServer(_hello, head_deadline=head_deadline)
     await server.start()
-    yield server.port
-    await server.stop()
+    try:
+        yield server.port
+    finally:
+        await server.stop()
+
+
+async def _heard(reader: asyncio.StreamReader) -> bytes:
+    """What came until the other side closed, politely or by a reset because we were still writing."""
+    heard = b""
+    with suppress(ConnectionError):
+        while block := await reader.read(4096):
+            heard += block
+    return heard
 
 
 async def _drip(port: int, before: bytes = b"") -> bytes:
@@ -39,7 +50,7 @@ async def _drip(port: int, before: bytes = b"") -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(before)
     head = b"GET / HTTP/1.1\r\nHost: here\r\nX-Slow: " + b"x" * 10_000
-    answer = asyncio.create_task(reader.read())
+    answer = asyncio.create_task(_heard(reader))
     try:
         for n in range(len(head)):
             if answer.done():

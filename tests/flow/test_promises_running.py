@@ -155,10 +155,13 @@ async def test_a_reload_and_a_hang_up_take_a_changed_file_and_refuse_a_broken_on
 async def answering(system: System, process: Process) -> AsyncIterator[None]:
     """Waits until the one process answers; ends it gracefully, with exit code 0."""
     system._session = aiohttp.ClientSession()
-    await system._ready(process)
-    yield
-    await system._session.close()
-    assert await asyncio.to_thread(process.end) == 0
+    try:
+        await system._ready(process)
+        yield
+    finally:
+        await system._session.close()
+        code = await asyncio.to_thread(process.end)
+    assert code == 0
 
 
 async def test_at_wins_over_the_kept_time_and_a_restart_keeps_the_rest(tmp_path: Path) -> None:

@@ -247,5 +247,7 @@ async def market_running(clock: TestClock) -> AsyncIterator[tuple[Any, str]]:
     app = Registry(MARKETPLACES).simulators("toy").create(Account("sim", "toy"), {"api_token": "token"}, clock)
     server = HttpServer(app)
     await server.start()
-    yield app.state.market, server.url
-    await server.stop()
+    try:
+        yield app.state.market, server.url
+    finally:
+        await server.stop()

@@ -73,8 +73,10 @@ async def started(stage: Stage) -> AsyncIterator[Stage]:
 async def bus() -> AsyncIterator[EmbeddedBus]:
     made = EmbeddedBus(topology())
     await made.start()
-    yield made
-    await made.stop()
+    try:
+        yield made
+    finally:
+        await made.stop()
 
 
 async def agrees(stage: Stage) -> None:
