@@ -1,10 +1,13 @@
 """Structured logs: one event name with fields, on stderr. Fields outside the list below never get out.
 
 The list holds ids, names of closed sets, numbers and moments. Buyers' words, names, addresses and secrets have no key.
+Telling never ends what is told of: a line that cannot be written is lost and counted.
 """
 
+import io
 import logging
 import sys
+import threading
 from collections.abc import MutableMapping
 from typing import Any, Literal, TextIO, cast
 
@@ -12,7 +15,7 @@ import structlog
 from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars, merge_contextvars
 from structlog.typing import FilteringBoundLogger
 
-__all__ = ["bind_contextvars", "bound_contextvars", "clear_contextvars", "configure", "get_logger"]
+__all__ = ["bind_contextvars", "bound_contextvars", "clear_contextvars", "configure", "get_logger", "lost"]
 
 _ALLOWED = """
 event level timestamp room service
@@ -24,6 +27,36 @@ fact faults table before after waiting consumers trace accounts
 """
 ALLOWED = frozenset(_ALLOWED.split())
 _MAX_TEXT = 300
+_NOWHERE = io.StringIO()
+_NOWHERE.close()
+
+
+class _Lines:
+    """Writes each line whole. A stream that is closed, full or read by nobody any more costs the line and nothing else."""
+
+    lost = 0
+
+    def __init__(self, out: TextIO | None) -> None:
+        """`out` is None where the process was started without the stream."""
+        self._out = out or _NOWHERE
+        self._one = threading.Lock()
+
+    def msg(self, line: str) -> None:
+        try:
+            with self._one:
+                print(line, file=self._out, flush=True)
+        except (OSError, ValueError):  # ValueError: closed
+            _Lines.lost += 1
+
+    def on_terminal(self) -> bool:
+        return not self._out.closed and self._out.isatty()
+
+    debug = info = warning = error = critical = exception = msg
+
+
+def lost() -> int:
+    """How many lines this process could not write."""
+    return _Lines.lost
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
@@ -32,12 +65,12 @@ def get_logger(name: str) -> FilteringBoundLogger:
 
 def configure(form: Literal["console", "json"] = "console", level: str = "info", stream: TextIO | None = None) -> None:
     """Once per process. What other libraries log (warnings and worse) goes the same way."""
-    out = stream or sys.stderr
+    lines = _Lines(stream or sys.stderr)
     number = logging.getLevelNamesMapping()[level.upper()]
     renderer: Any = (
         structlog.processors.JSONRenderer(sort_keys=True)
         if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=28)
+        else structlog.dev.ConsoleRenderer(colors=lines.on_terminal(), pad_event_to=28)
     )
     structlog.configure(
         processors=[
@@ -49,7 +82,7 @@ def configure(form: Literal["console", "json"] = "console", level: str = "info",
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_Passing()], level=logging.WARNING, force=True)

@@ -17,9 +17,11 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
+
+from shared import logs
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _PATIENCE = 4.0
@@ -58,6 +60,11 @@ class Snapshot(Collector):
         yield family
 
 
+class _LostLines(Collector):
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        yield CounterMetricFamily("amends_log_lines_lost", "log lines that could not be written", logs.lost())
+
+
 class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
@@ -66,6 +73,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
+        self.registry.register(_LostLines())
         self.ready = self._gauge("ready", "1: can do its work", "service")
         self._intake()
         self._cases()

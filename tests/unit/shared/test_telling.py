@@ -5,9 +5,12 @@ import asyncio
 import io
 import json
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 import structlog
@@ -79,6 +82,51 @@ def test_a_fault_can_be_told_on_a_terminal_too(out: io.StringIO) -> None:
     assert "broken" in out.getvalue() and "trace=" in out.getvalue() and "example.com" not in out.getvalue()
 
 
+def _closed() -> TextIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+def _full() -> TextIO:
+    return Path("/dev/full").open("w")
+
+
+def _read_by_nobody() -> TextIO:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return os.fdopen(writer, "w")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("stream", [_closed, _full, _read_by_nobody])
+async def test_a_line_that_cannot_be_written_is_counted_and_ends_nothing(
+    out: io.StringIO, stream: Callable[[], TextIO]
+) -> None:
+    broken = stream()
+    try:
+        logs.configure("console", stream=broken)
+        before = logs.lost()
+        logs.get_logger("x").error("broken", exc_info=True)
+        logging.getLogger("some.library").warning("broken too")
+        assert logs.lost() == before + 2
+        assert f"amends_log_lines_lost_total {float(before + 2)}" in (await Metrics().exposition()).decode()
+        logs.configure("json", stream=out)
+        logs.get_logger("x").info("written")
+        assert [line["event"] for line in lines(out)] == ["written"]
+    finally:
+        with suppress(OSError):
+            broken.close()
+
+
+def test_a_process_may_be_started_without_the_stream(out: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    before = logs.lost()
+    logs.configure()
+    logs.get_logger("x").error("broken")
+    assert logs.lost() == before + 1
+
+
 def test_libraries_log_the_same_way_without_arguments(out: io.StringIO) -> None:
     logging.getLogger("some.library").warning("sent %s", "buyer@example.com")
     logging.getLogger("some.library").info("too much detail")
@@ -120,6 +168,7 @@ PROMISED = {
     "amends_parked_total": {"service", "reason"},
     "amends_dispute_rate": {"account"},
     "amends_first_response_seconds": set(),
+    "amends_log_lines_lost_total": set(),
 }
 
 
