@@ -20,6 +20,18 @@ Secrets = Mapping[str, str | tuple[str, ...]]
 """By the manifest's key names; a tuple of two during rotation."""
 
 
+def each_secret(secrets: Secrets, name: str) -> tuple[str, ...]:
+    """What may be in force: one, two during rotation, none where the account names no such secret."""
+    value = secrets.get(name, ())
+    return (value,) if isinstance(value, str) else value
+
+
+def secret_of(secrets: Secrets, name: str) -> str:
+    """The one to call with: the first. KeyError for one that is not given: the manifest should have asked for it."""
+    value = secrets[name]
+    return value if isinstance(value, str) else value[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """One store on one marketplace, as configured, without its secrets."""

@@ -10,15 +10,16 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from shared.attempts import Stop, attempt_of, tried
 from shared.clock import Clock, from_micros, to_micros
 from shared.domain.errands import Errand
 from shared.domain.money import Money, money_in
-from shared.http import Http, HttpFault, InDoubtFault, NotSentFault, RefusedFault
+from shared.http import Http, HttpFault, NotSentFault
 from shared.marketplaces.aliexpress import pictures
 from shared.marketplaces.aliexpress.assisted import prepared
 from shared.marketplaces.aliexpress.client import Client
 from shared.marketplaces.aliexpress.issue import RETURN, Issue, Plan, items, text
-from shared.ports import Account, Assisted, Attempt, Done, Found, InDoubt, NotSent, Refused, Secrets
+from shared.ports import Account, Assisted, Attempt, Done, Found, Refused, Secrets
 
 SKEW = timedelta(minutes=2)
 """Their clock and ours: what they stamp so much earlier than our attempt may still be ours."""
@@ -26,13 +27,6 @@ _TEXT_TEMPLATE, _BASIC_SCENE, _SELLER = 1, 1, 12
 _PAGES = 5
 _MINE = ("refund", "authorise", "propose", "decline", "submit_evidence")
 _PLAN_OF_REMEDY = {"part_refund": "refund", "refund": "refund", "return_refund": RETURN}
-
-
-class _Stop(Exception):
-    """The act ends here with this attempt."""
-
-    def __init__(self, attempt: Attempt) -> None:
-        self.attempt = attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +50,8 @@ class Channel:
         try:
             buyer_id = await self._session(login)
         except HttpFault as fault:
-            return _attempt(fault, before=True)
-        except _Stop as stop:
+            return attempt_of(fault, before=True)
+        except Stop as stop:
             return stop.attempt
         return await self._message(buyer_id, body)
 
@@ -76,8 +70,8 @@ class Channel:
         try:
             issue = await self._issue(errand)
         except HttpFault as fault:
-            return _attempt(fault, before=True)
-        return await _tried(acts[errand.name](errand, issue))
+            return attempt_of(fault, before=True)
+        return await tried(acts[errand.name](errand, issue))
 
     async def look_up(self, errand: Errand, body: str, since: datetime) -> Found:
         try:
@@ -95,7 +89,7 @@ class Channel:
         result = await self._client.rest("/aliexpress/message/session/open", reads=True, im_session_open_dto=dto)
         data = _data(result)
         if str(data.get("openResult", data.get("open_result", "SUCCESS"))).upper() == "FAIL":
-            raise _Stop(Refused("AliExpress does not let us write to this buyer"))
+            raise Stop(Refused("AliExpress does not let us write to this buyer"))
         return text(data.get("buyer_id")) or text(data.get("buyerId")) or login
 
     async def _message(self, buyer_id: str, body: str) -> Attempt:
@@ -109,7 +103,7 @@ class Channel:
         try:
             result = await self._client.rest("/aliexpress/message/send", im_send_message_dto=dto)
         except HttpFault as fault:
-            return _attempt(fault)
+            return attempt_of(fault)
         return Done(text(_data(result).get("message_id")) or text(result.get("data")))
 
     async def _sent_message(self, errand: Errand, body: str, since: datetime) -> Found:
@@ -133,7 +127,7 @@ class Channel:
     async def _buyer_id(self, login: str) -> str:
         try:
             return await self._session(login)
-        except _Stop:
+        except Stop:
             return login
 
     # acts on a dispute
@@ -141,14 +135,14 @@ class Channel:
         """Agreeing to the buyer's own plan is the only refund there is; another amount is a proposal."""
         plan = _standing(issue)
         if plan.returns:
-            raise _Stop(Refused("the buyer's plan sends the goods back: authorise it, or propose a refund"))
+            raise Stop(Refused("the buyer's plan sends the goods back: authorise it, or propose a refund"))
         _check_amount(plan, _money(errand))
         await self._agree(issue, plan, None)
 
     async def _authorise(self, errand: Errand, issue: Issue) -> None:
         plan = _standing(issue)
         if not plan.returns:
-            raise _Stop(Refused("the buyer's plan is no return"))
+            raise Stop(Refused("the buyer's plan is no return"))
         if (expected := _money(errand)) is not None:
             _check_amount(plan, expected)
         await self._agree(issue, plan, self._address(errand))
@@ -165,17 +159,17 @@ class Channel:
     async def _propose(self, errand: Errand, issue: Issue) -> None:
         kind = _PLAN_OF_REMEDY.get(str(errand.params.get("remedy", "part_refund")))
         if kind is None:
-            raise _Stop(prepared(errand))
+            raise Stop(prepared(errand))
         amount = _money(errand)
         if amount is None:
-            raise _Stop(Refused("a proposal needs its amount"))
+            raise Stop(Refused("a proposal needs its amount"))
         await self._save(errand, issue, kind, amount)
 
     async def _decline(self, errand: Errand, issue: Issue) -> None:
         """No refund is a plan of zero (reference B4.1)."""
         asked = (issue.buyer_plan and issue.buyer_plan.money) or issue.max_refund
         if asked is None:
-            raise _Stop(Refused("the currency of the dispute is not known"))
+            raise Stop(Refused("the currency of the dispute is not known"))
         await self._save(errand, issue, "refund", Money.of("0", asked.currency))
 
     async def _save(self, errand: Errand, issue: Issue, kind: str, amount: Money) -> None:
@@ -206,7 +200,7 @@ class Channel:
         if errand.name == "decline":
             request["memo"] = str(errand.params.get("comment", ""))
         method = "acceptcancel" if errand.name == "cancel" else "refusecancel"
-        return await _tried(
+        return await tried(
             self._client.act(f"aliexpress.trade.seller.order.{method}", param_order_cancel_request=request)
         )
 
@@ -222,31 +216,12 @@ class Channel:
     def _address(self, errand: Errand) -> str:
         address = errand.params.get("return_address_id") or self.account.settings.get("return_address_id")
         if not address:
-            raise _Stop(Refused("a return plan needs return_address_id (setting or parameter)"))
+            raise Stop(Refused("a return plan needs return_address_id (setting or parameter)"))
         return str(address)
 
     @property
     def _client(self) -> Client:
         return Client(self.account, self.secrets, self.http, self.clock)
-
-
-async def _tried(act: Awaitable[Any]) -> Attempt:
-    try:
-        done = await act
-    except _Stop as stop:
-        return stop.attempt
-    except HttpFault as fault:
-        return _attempt(fault)
-    return done if isinstance(done, Done | Assisted) else Done()
-
-
-def _attempt(fault: HttpFault, *, before: bool = False) -> Attempt:
-    """`before`: it happened while reading or opening the chat, so the act itself never went out."""
-    if isinstance(fault, RefusedFault):
-        return Refused(fault.why, account_wide=fault.status == 401)
-    if isinstance(fault, InDoubtFault) and not before:
-        return InDoubt(fault.why)
-    return NotSent(fault.why, fault.retry_after)
 
 
 def _login(errand: Errand) -> str | None:
@@ -260,22 +235,22 @@ def _money(errand: Errand) -> Money | None:
 def _standing(issue: Issue) -> Plan:
     plan = issue.buyer_plan
     if issue.is_over or issue.agreed is not None:
-        raise _Stop(Refused("the dispute is settled already"))
+        raise Stop(Refused("the dispute is settled already"))
     if plan is None or plan.money is None:
-        raise _Stop(Refused("the buyer has no plan to agree to"))
+        raise Stop(Refused("the buyer has no plan to agree to"))
     return plan
 
 
 def _check_amount(plan: Plan, expected: Money | None) -> None:
     if expected is None or plan.money != expected:
         shown = f"{plan.money.value} {plan.money.currency}" if plan.money else "nothing"
-        raise _Stop(Refused(f"the buyer's plan is {shown} now: decide again, or propose"))
+        raise Stop(Refused(f"the buyer's plan is {shown} now: decide again, or propose"))
 
 
 def _check_ceiling(amount: Money, most: Money | None) -> None:
     """AE-M09."""
     if most is not None and most.minor and (most.currency != amount.currency or amount.minor > most.minor):
-        raise _Stop(Refused(f"AliExpress allows at most {most.value} {most.currency} in this dispute"))
+        raise Stop(Refused(f"AliExpress allows at most {most.value} {most.currency} in this dispute"))
 
 
 def _taken(errand: Errand, issue: Issue, since: datetime) -> Found:

@@ -3,19 +3,16 @@
 Field names and common parameters as in the generated SDK (reference S53).
 """
 
-import asyncio
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-import msgspec
-
+from shared.calling import ACT_S, READ_S, NoAcknowledgement, in_time, object_in, texts
 from shared.clock import Clock, to_micros
 from shared.http import Call, Http, InDoubtFault, NotSentFault, RefusedFault
-from shared.json_reader import Unreadable, exact, read
-from shared.ports import Account, Secrets
+from shared.ports import Account, Secrets, secret_of
 
 BASE = "https://api-sg.aliexpress.com"
 _SYSTEM = {"format": "json", "v": "2.0", "sign_method": "sha256", "simplify": "true"}
@@ -23,11 +20,7 @@ _LIMITED = frozenset({"ApiCallLimit", "AppCallLimit"})
 _UNCLEAR = frozenset({"15", "UnknownRuntimeException"})
 """Remote service errors: public connectors repeat reads on them. With an `isv.` sub code they are a clear no."""
 _CREDENTIALS = ("accesstoken", "appkey", "signature", "session")
-_READ_S, _ACT_S, _FILE_S = 10.0, 15.0, 20.0
-
-
-class NoAcknowledgement(InDoubtFault):
-    """The reply neither says yes nor no."""
+_FILE_S = 20.0
 
 
 def sign(secret: str, params: Mapping[str, str], path: str = "") -> str:
@@ -45,23 +38,23 @@ class Client:
 
     async def read(self, method: str, **params: Any) -> dict[str, Any]:
         """A read over /sync. Raises HttpFault kinds."""
-        return await self._sync(method, params, _READ_S, reads=True)
+        return await self._sync(method, params, READ_S, reads=True)
 
     async def act(self, method: str, files: Mapping[str, bytes] | None = None, **params: Any) -> dict[str, Any]:
         """A change over /sync that the reply acknowledges. Raises RefusedFault for a no, InDoubtFault for neither."""
-        result = await self._sync(method, params, _FILE_S if files else _ACT_S, files=files)
+        result = await self._sync(method, params, _FILE_S if files else ACT_S, files=files)
         acknowledged(result)
         return result
 
     async def rest(self, path: str, *, reads: bool = False, **params: Any) -> dict[str, Any]:
         """A call over /rest, `path` with its leading slash. Business errors stand inside `result`."""
-        texts = _texts(params)
-        common = {"app_key": self._secret("app_key"), "timestamp": self._millis(), "sign_method": "sha256"}
-        common["access_token"] = self._secret("access_token")
-        common["sign"] = sign(self._secret("app_secret"), {**common, **texts}, path)
+        given = texts(params)
+        common = {"app_key": secret_of(self.secrets, "app_key"), "timestamp": self._millis(), "sign_method": "sha256"}
+        common["access_token"] = secret_of(self.secrets, "access_token")
+        common["sign"] = sign(secret_of(self.secrets, "app_secret"), {**common, **given}, path)
         url = f"{self._base()}/rest{path}"
-        call = Call("POST", url, path, params=common, form=texts, reads=reads)
-        result = await self._call(call, path, _READ_S if reads else _ACT_S)
+        call = Call("POST", url, path, params=common, form=given, reads=reads)
+        result = await self._call(call, path, READ_S if reads else ACT_S)
         _refuse_failure(result)
         return result
 
@@ -74,21 +67,21 @@ class Client:
         reads: bool = False,
         files: Mapping[str, bytes] | None = None,
     ) -> dict[str, Any]:
-        texts = _texts(params)
-        common = {"app_key": self._secret("app_key"), "method": method, "timestamp": self._millis(), **_SYSTEM}
-        common["session"] = self._secret("access_token")
-        common["sign"] = sign(self._secret("app_secret"), {**common, **texts})
-        form: dict[str, str | bytes] = {**texts, **(files or {})}
+        given = texts(params)
+        common = {
+            "app_key": secret_of(self.secrets, "app_key"),
+            "method": method,
+            "timestamp": self._millis(),
+            **_SYSTEM,
+        }
+        common["session"] = secret_of(self.secrets, "access_token")
+        common["sign"] = sign(secret_of(self.secrets, "app_secret"), {**common, **given})
+        form: dict[str, str | bytes] = {**given, **(files or {})}
         call = Call("POST", f"{self._base()}/sync", method, params=common, form=form, reads=reads)
         return await self._call(call, method, seconds)
 
     async def _call(self, call: Call, name: str, seconds: float) -> dict[str, Any]:
-        try:
-            async with asyncio.timeout(seconds):
-                answer = await self.http.call(call)
-        except TimeoutError as fault:
-            raise InDoubtFault(f"{name}: no answer in {seconds:.0f} s") from fault
-        return unwrap(answer.body, name)
+        return unwrap((await in_time(self.http, call, seconds)).body, name)
 
     def _base(self) -> str:
         return (self.account.base_url or BASE).rstrip("/")
@@ -96,19 +89,10 @@ class Client:
     def _millis(self) -> str:
         return str(to_micros(self.clock.now()) // 1000)
 
-    def _secret(self, name: str) -> str:
-        value = self.secrets[name]
-        return value if isinstance(value, str) else value[0]
-
 
 def unwrap(body: bytes, name: str) -> dict[str, Any]:
     """The inner object of a reply: bare, under `result`, or under `<method_with_underscores>_response`."""
-    try:
-        reply = exact(read(body))
-    except Unreadable as fault:
-        raise InDoubtFault(f"{name}: unreadable answer ({len(body)} bytes)") from fault
-    if not isinstance(reply, dict):
-        raise InDoubtFault(f"{name}: the answer is no object")
+    reply = object_in(body, name)
     _refuse_error(reply.get("error_response", reply), name)
     inner = reply.get(name.strip("/").replace(".", "_").replace("/", "_") + "_response", reply)
     result = inner.get("result", inner) if isinstance(inner, dict) else {"result_object": inner}
@@ -145,13 +129,3 @@ def _refuse_error(reply: Mapping[str, Any], name: str) -> None:
 
 def _first(result: Mapping[str, Any], *names: str) -> str:
     return next((str(result[name]) for name in names if result.get(name)), "")[:200]
-
-
-def _texts(params: Mapping[str, Any]) -> dict[str, str]:
-    return {name: _as_text(value) for name, value in params.items() if value is not None}
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return msgspec.json.encode(value).decode()
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -25,7 +25,7 @@ from shared.marketplaces.aliexpress import simulated
 from shared.marketplaces.aliexpress.client import sign
 from shared.marketplaces.aliexpress.simulated import Body
 from shared.marketplaces.aliexpress.webhook import signature
-from shared.ports import Account, Secrets
+from shared.ports import Account, Secrets, each_secret
 
 Params = Mapping[str, str]
 
@@ -62,7 +62,7 @@ class _No(Exception):
 class _Market:
     def __init__(self, account: Account, secrets: Secrets, clock: Clock, keep: Path | None) -> None:
         self._account, self._clock, self._keep = account, clock, keep
-        self._keys, self._values = _each(secrets["app_key"]), _each(secrets["app_secret"])
+        self._keys, self._values = each_secret(secrets, "app_key"), each_secret(secrets, "app_secret")
         self._issues: dict[str, Body] = json.loads(keep.read_text()) if keep and keep.exists() else {}
         self._sent: list[dict[str, Any]] = []
         self._messages: list[dict[str, Any]] = []
@@ -273,7 +273,3 @@ async def _params(request: Request) -> tuple[dict[str, str], dict[str, str]]:
     async with request.form() as form:
         texts = {**request.query_params, **{k: v for k, v in form.items() if isinstance(v, str)}}
         return texts, {k: content_hash(await v.read()) for k, v in form.items() if isinstance(v, UploadFile)}
-
-
-def _each(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else value

@@ -1,7 +1,7 @@
 """AliExpress push ("Notification service"): proof, identity and meaning of a delivery. Reference B1.2, B2."""
 
 import hmac
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -22,6 +22,7 @@ from shared.ports import (
     Reply,
     Secrets,
     Unmapped,
+    each_secret,
 )
 
 STALE = timedelta(hours=7)
@@ -47,7 +48,11 @@ def signature(app_key: str, app_secret: str, body: bytes) -> str:
 
 def verify(inbound: Inbound, account: Account, secrets: Secrets, now: datetime) -> None:
     given = (inbound.header("authorization") or "").encode(errors="replace")
-    expected = [signature(k, s, inbound.body) for k in _each(secrets, "app_key") for s in _each(secrets, "app_secret")]
+    expected = [
+        signature(k, s, inbound.body)
+        for k in each_secret(secrets, "app_key")
+        for s in each_secret(secrets, "app_secret")
+    ]
     if not any(hmac.compare_digest(given, one.encode()) for one in expected):
         raise NotGenuine("the signature does not match")
     try:
@@ -129,8 +134,3 @@ def reply(answer: Answer, refusal: Refusal | None = None) -> Reply:
     code = refusal.code if refusal else answer
     body = b'{"code":"%s","status":%d}' % (code.encode(), status)
     return Reply(status, body, "application/problem+json")
-
-
-def _each(secrets: Secrets, name: str) -> Iterator[str]:
-    value = secrets.get(name, ())
-    yield from (value,) if isinstance(value, str) else value

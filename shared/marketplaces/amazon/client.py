@@ -10,16 +10,17 @@ from typing import Any
 
 import msgspec
 
+from shared.calling import ACT_S, READ_S, in_time, object_in
 from shared.clock import Clock, monotonic
 from shared.http import Answer, Call, Http, HttpFault, InDoubtFault, NotSentFault, RefusedFault
-from shared.json_reader import Unreadable, exact, read
+from shared.json_reader import Unreadable, read
 from shared.marketplaces.amazon.limits import Limits
 from shared.marketplaces.amazon.regions import endpoint_of, login_of
-from shared.ports import Account, Secrets
+from shared.ports import Account, Secrets, each_secret, secret_of
 
 DOCUMENT_LIMIT = 50_000_000
 """Bytes of one document, packed and unpacked: a report of 60 days of a very large seller."""
-_READ_S, _ACT_S, _DOCUMENT_S = 10.0, 15.0, 30.0
+_DOCUMENT_S = 30.0
 _EARLY_S = 60.0
 _TOKEN_S = 3600
 _GZIP = b"\x1f\x8b"
@@ -70,14 +71,15 @@ class Client:
     async def download(self, url: str, *, packed: bool = False) -> Document:
         """A document as its address is given, without our token. `packed`: gzip, unless it was unpacked on its way."""
         call = Call("GET", url, "document", headers=_AGENT, reads=True, limit=DOCUMENT_LIMIT)
-        answer = await self._timed(call, _DOCUMENT_S)
+        answer = await in_time(self._http, call, _DOCUMENT_S)
         charset = re.search(r"charset=\"?([\w.:-]+)", answer.headers.get("content-type", ""), re.IGNORECASE)
         packed = packed and answer.body.startswith(_GZIP)
         return Document(unpacked(answer.body) if packed else answer.body, charset.group(1) if charset else None)
 
     async def upload(self, url: str, body: bytes, content_type: str) -> None:
         """A document to the address that was made for it."""
-        await self._timed(Call("PUT", url, "document", headers={"content-type": content_type}, body=body), _DOCUMENT_S)
+        call = Call("PUT", url, "document", headers={"content-type": content_type}, body=body)
+        await in_time(self._http, call, _DOCUMENT_S)
 
     async def _go(
         self, method: str, path: str, operation: str, params: Mapping[str, str] | None, body: Any, reads: bool
@@ -91,7 +93,7 @@ class Client:
         url = endpoint_of(self.account) + path
         call = Call(method, url, operation, params=params or {}, headers=headers, body=encoded, reads=reads)
         try:
-            answer = await self._timed(call, _READ_S if reads else _ACT_S)
+            answer = await in_time(self._http, call, READ_S if reads else ACT_S)
         except RefusedFault as fault:
             raise RefusedFault(f"{operation}: {said(fault)}", fault.status, fault.body) from fault
         except NotSentFault as fault:
@@ -100,13 +102,6 @@ class Client:
             raise
         self._limits.told(operation, answer.headers.get("x-amzn-ratelimit-limit"))
         return answer
-
-    async def _timed(self, call: Call, seconds: float) -> Answer:
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._http.call(call)
-        except TimeoutError as fault:
-            raise InDoubtFault(f"{call.label}: no answer in {seconds:.0f} s") from fault
 
     async def _access(self) -> str:
         async with self._one:
@@ -124,7 +119,7 @@ class Client:
 
     async def _log_in(self) -> None:
         """While the client secret is changed either may be the one in force."""
-        *earlier, last = _each(self._secrets["lwa_client_secret"])
+        *earlier, last = each_secret(self._secrets, "lwa_client_secret")
         for secret in earlier:
             with suppress(RefusedFault):
                 await self._exchange(secret)
@@ -134,13 +129,13 @@ class Client:
     async def _exchange(self, client_secret: str) -> None:
         form = {
             "grant_type": "refresh_token",
-            "refresh_token": _each(self._secrets["refresh_token"])[0],
-            "client_id": _each(self._secrets["lwa_client_id"])[0],
+            "refresh_token": secret_of(self._secrets, "refresh_token"),
+            "client_id": secret_of(self._secrets, "lwa_client_id"),
             "client_secret": client_secret,
         }
         try:
             call = Call("POST", login_of(self.account), "login", headers=_AGENT, form=form, reads=True)
-            told = _object(await self._timed(call, _READ_S), "login")
+            told = _object(await in_time(self._http, call, READ_S), "login")
         except RefusedFault as fault:
             raise RefusedFault(f"login: {said(fault)}", 401, fault.body) from fault
         except HttpFault as fault:
@@ -181,16 +176,4 @@ def unpacked(body: bytes) -> bytes:
 
 
 def _object(answer: Answer, operation: str) -> dict[str, Any]:
-    if not answer.body:
-        return {}
-    try:
-        value = exact(read(answer.body))
-    except Unreadable as fault:
-        raise InDoubtFault(f"{operation}: unreadable answer ({len(answer.body)} bytes)") from fault
-    if not isinstance(value, dict):
-        raise InDoubtFault(f"{operation}: the answer is no object")
-    return value
-
-
-def _each(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else value
+    return object_in(answer.body, operation) if answer.body else {}

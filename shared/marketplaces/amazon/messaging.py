@@ -6,12 +6,13 @@ There is no reply and no inbound API; what it does not let through is prepared f
 from collections.abc import Mapping
 from typing import Any
 
+from shared.attempts import attempt_of
 from shared.domain.errands import Errand
-from shared.http import HttpFault, InDoubtFault, RefusedFault
+from shared.http import HttpFault
 from shared.marketplaces.amazon.assisted import by_hand
 from shared.marketplaces.amazon.client import Client
 from shared.marketplaces.amazon.regions import marketplace_of
-from shared.ports import Attempt, Done, InDoubt, NotSent, Refused
+from shared.ports import Attempt, Done
 
 MOST = {"unexpectedProblem": 2000, "confirmDeliveryDetails": 2000, "confirmOrderDetails": 2000}
 """The actions used, with the longest text of each."""
@@ -88,9 +89,5 @@ def _same_language(ours: str | None, buyers: str | None) -> bool:
 
 
 def attempt(fault: HttpFault, *, before: bool = False) -> Attempt:
-    """`before`: it happened while reading or preparing, so nothing that matters went out."""
-    if isinstance(fault, RefusedFault):
-        return Refused(fault.why, account_wide=fault.status in (401, 403))
-    if isinstance(fault, InDoubtFault) and not before:
-        return InDoubt(fault.why)
-    return NotSent(fault.why, fault.retry_after)
+    """Amazon answers 403 to a token that is not taken."""
+    return attempt_of(fault, before=before, account_wide=(401, 403))

@@ -14,7 +14,7 @@ from shared.json_reader import Unreadable, read
 from shared.marketplaces.amazon.client import said
 from shared.marketplaces.amazon.envelope import first, items
 from shared.marketplaces.amazon.sigv4 import signed
-from shared.ports import Secrets
+from shared.ports import Secrets, each_secret
 
 MOST = 10
 WAIT_S = 2
@@ -75,8 +75,7 @@ class Queue:
         return told if isinstance(told, dict) else {}
 
     def _secret(self, name: str) -> str:
-        value = self.secrets.get(name, "")
-        return value if isinstance(value, str) else value[0]
+        return next(iter(each_secret(self.secrets, name)), "")
 
 
 def _why(fault: RefusedFault) -> str:

@@ -22,7 +22,7 @@ from shared.marketplaces.amazon import simulated_returns
 from shared.marketplaces.amazon.regions import marketplace_of
 from shared.marketplaces.amazon.simulated_messaging import SimulatedMessaging
 from shared.marketplaces.amazon.webhook import KEY_HEADER
-from shared.ports import Account, Secrets
+from shared.ports import Account, Secrets, each_secret, secret_of
 
 Body = dict[str, Any]
 _LISTS = ("RefundEventList", "GuaranteeClaimEventList", "ChargebackEventList")
@@ -71,7 +71,7 @@ class _Market:
         async with request.form() as form:
             given = {name: value for name, value in form.items() if isinstance(value, str)}
         wanted = {"lwa_client_id": "client_id", "lwa_client_secret": "client_secret", "refresh_token": "refresh_token"}
-        if any(given.get(field) not in _each(self._secrets.get(name, "")) for name, field in wanted.items()):
+        if any(given.get(field) not in each_secret(self._secrets, name) for name, field in wanted.items()):
             return JSONResponse({"error": "invalid_client", "error_description": "Client authentication failed"}, 401)
         token = f"Atza|{len(self._tokens) + 1}"
         self._tokens.add(token)
@@ -191,7 +191,7 @@ class _Market:
         given = await request.json()
         self._pushed += 1
         raw = json.dumps(order_change(self._account, self._clock, given, self._pushed), separators=(",", ":"))
-        key = _each(self._secrets["notification_key"])[0]
+        key = secret_of(self._secrets, "notification_key")
         return JSONResponse({"body": raw, "headers": {KEY_HEADER: key, "Content-Type": "application/json"}})
 
     def _save(self) -> None:
@@ -227,10 +227,6 @@ def order_change(account: Account, clock: Clock, given: Mapping[str, Any], numbe
     envelope = {"NotificationVersion": "1.0", "NotificationType": "ORDER_CHANGE", "PayloadVersion": "1.0"}
     payload = {"Payload": {"OrderChangeNotification": change}, "NotificationMetadata": metadata}
     return {**envelope, "EventTime": now, **payload}
-
-
-def _each(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else value
 
 
 def _no_token() -> Response:

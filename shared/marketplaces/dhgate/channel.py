@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from shared.attempts import attempt_of
 from shared.clock import Clock
 from shared.domain.errands import Errand
-from shared.http import Http, HttpFault, InDoubtFault, RefusedFault
+from shared.http import Http, HttpFault, InDoubtFault
 from shared.marketplaces.dhgate.assisted import prepared, refusal
 from shared.marketplaces.dhgate.client import Client, zone
 from shared.marketplaces.dhgate.mail import plain, title_of
 from shared.marketplaces.dhgate.reading import THREAD, moment, rows, text
-from shared.ports import Account, Assisted, Attempt, Done, Found, InDoubt, NotSent, Refused, Secrets
+from shared.ports import Account, Assisted, Attempt, Done, Found, Refused, Secrets
 
 ZONE_DOUBT = timedelta(hours=26)
 """The zone of DHgate's times is not stated: so far apart two readings of one time may lie. The same words of the same
@@ -44,11 +45,11 @@ class Channel:
         try:
             thread = await self._thread(errand)
         except HttpFault as fault:
-            return _attempt(fault, before=True)
+            return attempt_of(fault, before=True)
         try:
             return Done(await self._mail(errand, thread, body))
         except HttpFault as fault:
-            return _attempt(fault)
+            return attempt_of(fault)
 
     async def perform(self, errand: Errand) -> Attempt:
         address = errand.params.get("return_address") or self.account.settings.get("return_address")
@@ -104,12 +105,3 @@ class Channel:
     @property
     def _client(self) -> Client:
         return Client(self.account, self.secrets, self.http, self.clock)
-
-
-def _attempt(fault: HttpFault, *, before: bool = False) -> Attempt:
-    """`before`: it happened while looking for the thread, so the mail itself never went out."""
-    if isinstance(fault, RefusedFault):
-        return Refused(fault.why, account_wide=fault.status == 401)
-    if isinstance(fault, InDoubtFault) and not before:
-        return InDoubt(fault.why)
-    return NotSent(fault.why, fault.retry_after)

@@ -3,22 +3,20 @@
 `status.code` "00000000" is a yes, "44" a business error with `subErrors`; other codes are not established.
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 
+from shared.calling import ACT_S, READ_S, in_time, object_in
 from shared.clock import Clock
 from shared.http import Call, Http, InDoubtFault, RefusedFault
-from shared.json_reader import Unreadable, exact, read
 from shared.marketplaces.dhgate.reading import millis, rows, text, zone_of
-from shared.ports import Account, Secrets
+from shared.ports import Account, Secrets, secret_of
 
 BASE = "https://api.dhgate.com"
 _YES, _BUSINESS = "00000000", "44"
 _CREDENTIALS = ("token", "unauthorized", "invalid_client", "client_id", "expired")
-_READ_S, _ACT_S = 10.0, 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +35,13 @@ class Client:
         return await self._call(method, params, reads=False)
 
     async def _call(self, method: str, params: Mapping[str, Any], *, reads: bool) -> dict[str, Any]:
-        token = self.secrets["access_token"]
         form = {name: str(value) for name, value in params.items() if value is not None}
         form |= {"method": method, "v": "2.0", "timestamp": str(millis(self.clock.now()))}
-        form["access_token"] = token if isinstance(token, str) else token[0]
+        form["access_token"] = secret_of(self.secrets, "access_token")
         url = f"{(self.account.base_url or BASE).rstrip('/')}/dop/router"
-        seconds = _READ_S if reads else _ACT_S
+        call = Call("POST", url, method, form=form, reads=reads)
         try:
-            async with asyncio.timeout(seconds):
-                answer = await self.http.call(Call("POST", url, method, form=form, reads=reads))
-        except TimeoutError as fault:
-            raise InDoubtFault(f"{method}: no answer in {seconds:.0f} s") from fault
+            answer = await in_time(self.http, call, READ_S if reads else ACT_S)
         except RefusedFault as fault:
             raise _named(fault, method) from fault
         return unwrap(answer.body, method, reads=reads)
@@ -71,12 +65,7 @@ def _named(fault: RefusedFault, method: str) -> RefusedFault:
 
 def unwrap(body: bytes, method: str, *, reads: bool) -> dict[str, Any]:
     """The inner object of a reply: bare, under `result`, or under `<method_with_underscores>_response`."""
-    try:
-        reply = exact(read(body))
-    except Unreadable as fault:
-        raise InDoubtFault(f"{method}: unreadable answer ({len(body)} bytes)") from fault
-    if not isinstance(reply, dict):
-        raise InDoubtFault(f"{method}: the answer is no object")
+    reply = object_in(body, method)
     inner = reply.get(method.replace(".", "_") + "_response", reply)
     inner = inner if isinstance(inner, dict) else {}
     result = inner.get("result")

@@ -11,11 +11,12 @@ from typing import Any, Literal
 import msgspec
 
 from shared import standard_webhooks
+from shared.attempts import attempt_of
 from shared.clock import Clock, format_time
 from shared.domain.errands import Errand
 from shared.domain.facts import encode
-from shared.http import Answer, Call, Http, InDoubtFault, NotSentFault, RefusedFault
-from shared.ports import Account, Assisted, Attempt, Done, Found, InDoubt, NotSent, Refused, Secrets
+from shared.http import Answer, Call, Http, HttpFault, RefusedFault
+from shared.ports import Account, Assisted, Attempt, Done, Found, InDoubt, Secrets
 
 _ACCOUNT_WIDE = (401, 403, 410)
 """Our signature is not taken, or the address was given up: no other errand would fare better."""
@@ -56,14 +57,10 @@ class Channel:
             answer = await self._http.call(
                 Call("POST", str(self._account.base_url), label=type_, headers=headers, body=body)
             )
-        except NotSentFault as fault:
-            return NotSent(fault.why, fault.retry_after)
-        except InDoubtFault as fault:
-            return InDoubt(fault.why)
-        except RefusedFault as fault:
-            if fault.status in _CAN_BE_REPEATED:
+        except HttpFault as fault:
+            if isinstance(fault, RefusedFault) and fault.status in _CAN_BE_REPEATED:
                 return InDoubt(fault.why)
-            return Refused(fault.why, account_wide=fault.status in _ACCOUNT_WIDE)
+            return attempt_of(fault, account_wide=_ACCOUNT_WIDE)
         return Done(provider_id=_provider_id(answer))
 
 

@@ -3,18 +3,18 @@
 An act on an rFBS request reads it first: what is not offered now is not asked for, and what was decided upon still holds.
 """
 
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
+from shared.attempts import attempt_of, tried
 from shared.clock import Clock
 from shared.domain.errands import Errand
-from shared.http import Http, HttpFault, InDoubtFault, NotSentFault, RefusedFault
+from shared.http import Http, HttpFault, NotSentFault
 from shared.marketplaces.ozon import actions, assisted, cancelling, chats, returning
 from shared.marketplaces.ozon.client import Client
 from shared.marketplaces.ozon.codes import moment, number, part, rows, text
-from shared.ports import Account, Attempt, Done, Found, InDoubt, NotSent, Refused, Secrets
+from shared.ports import Account, Attempt, Found, Refused, Secrets
 
 SKEW = timedelta(minutes=2)
 """Their clock and ours: what they stamp so much earlier than our attempt may still be ours."""
@@ -45,8 +45,8 @@ class Channel:
         try:
             chat = await self._chat(errand)
         except HttpFault as fault:
-            return _attempt(fault, before=True)
-        return await _tried(self._client.act("/v1/chat/send/message", chat_id=chat, text=body))
+            return attempt_of(fault, before=True)
+        return await tried(self._client.act("/v1/chat/send/message", chat_id=chat, text=body))
 
     async def perform(self, errand: Errand) -> Attempt:
         if _is_on_request(errand):
@@ -93,14 +93,14 @@ class Channel:
         try:
             found = await self._request(errand)
         except HttpFault as fault:
-            return _attempt(fault, before=True)
+            return attempt_of(fault, before=True)
         try:
             wanted = actions.request(errand, found, self.account)
         except actions.No as no:
             return Refused(str(no))
         except actions.Unknown as unknown:
             return assisted.prepared(errand, str(unknown))
-        return await _tried(self._client.act("/v1/returns/rfbs/action/set", **wanted))
+        return await tried(self._client.act("/v1/returns/rfbs/action/set", **wanted))
 
     async def _request(self, errand: Errand) -> returning.Return:
         id_ = number(errand.refs.get("return_id"))
@@ -132,7 +132,7 @@ class Channel:
             return Refused("a refused cancellation needs a comment with its reason")
         answer = "approve" if errand.name == "cancel" else "reject"
         path = f"/v2/conditional-cancellation/{answer}"
-        return await _tried(self._client.act(path, cancellation_id=request, comment=comment or ""))
+        return await tried(self._client.act(path, cancellation_id=request, comment=comment or ""))
 
     async def _cancel_posting(self, errand: Errand) -> Attempt:
         """Of our own: with one of the reasons Ozon offers for this posting. It counts against the shop."""
@@ -142,7 +142,7 @@ class Channel:
         try:
             listed = await self._client.read("/v1/posting/fbs/cancel-reason", related_posting_numbers=[errand.order_id])
         except HttpFault as fault:
-            return _attempt(fault, before=True)
+            return attempt_of(fault, before=True)
         reasons = {
             number(row.get("id")): text(row.get("title"))
             for posting in rows(listed.get("result"))
@@ -153,7 +153,7 @@ class Channel:
             return Refused(f"cancelling needs cancel_reason_id, one of: {shown or 'nothing'}")
         if reason == _OTHER_FAULT and words is None:
             return Refused("this reason needs cancel_reason_message")
-        return await _tried(
+        return await tried(
             self._client.act(
                 "/v2/posting/fbs/cancel",
                 posting_number=errand.order_id,
@@ -185,23 +185,6 @@ def _is_on_request(errand: Errand) -> bool:
     return (
         errand.case_kind == "return" and errand.name in ON_REQUEST and bool(own) and own == errand.refs.get("return_id")
     )
-
-
-async def _tried(act: Awaitable[Any]) -> Attempt:
-    try:
-        await act
-    except HttpFault as fault:
-        return _attempt(fault)
-    return Done()
-
-
-def _attempt(fault: HttpFault, *, before: bool = False) -> Attempt:
-    """`before`: it happened while reading or opening the chat, so the act itself never went out."""
-    if isinstance(fault, RefusedFault):
-        return Refused(fault.why, account_wide=fault.status == 401)
-    if isinstance(fault, InDoubtFault) and not before:
-        return InDoubt(fault.why)
-    return NotSent(fault.why, fault.retry_after)
 
 
 def _squeezed(words: str) -> str:

@@ -21,7 +21,7 @@ from shared.ids import digest
 from shared.marketplaces.ozon import simulated
 from shared.marketplaces.ozon.codes import moment
 from shared.marketplaces.ozon.simulated import Body
-from shared.ports import Account, Secrets
+from shared.ports import Account, Secrets, each_secret
 
 KINDS = ("requests", "returns", "cancellations")
 _ID = {"requests": "return_id", "returns": "id", "cancellations": "cancellation_id"}
@@ -58,7 +58,7 @@ class _No(Exception):
 class _Market:
     def __init__(self, account: Account, secrets: Secrets, clock: Clock, keep: Path | None) -> None:
         self._account, self._clock, self._keep = account, clock, keep
-        self._keys = {name: _each(secrets[name]) for name in ("client_id", "api_key")}
+        self._keys = {name: each_secret(secrets, name) for name in ("client_id", "api_key")}
         kept = json.loads(keep.read_text()) if keep and keep.exists() else {}
         self._things: dict[str, dict[str, Body]] = {kind: kept.get(kind, {}) for kind in KINDS}
         self._chats: dict[str, Body] = kept.get("chats", {})
@@ -283,7 +283,3 @@ _COMPLETED: dict[str, Body] = {
 def _page(rows: list[Body], key: str, wanted: Body) -> list[Body]:
     after = int(wanted.get("last_id") or 0)
     return [row for row in sorted(rows, key=lambda row: int(row[key])) if int(row[key]) > after][: int(wanted["limit"])]
-
-
-def _each(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else value

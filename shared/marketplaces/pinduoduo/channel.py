@@ -8,28 +8,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from shared.attempts import Stop, attempt_of, tried
 from shared.clock import Clock, to_micros
 from shared.domain.errands import Errand
 from shared.domain.money import Money, money_in
-from shared.http import Http, HttpFault, InDoubtFault, NotSentFault, RefusedFault
+from shared.http import Http, HttpFault, NotSentFault
 from shared.marketplaces.pinduoduo import reading
 from shared.marketplaces.pinduoduo.after_sale import AfterSale, text
 from shared.marketplaces.pinduoduo.assisted import message, prepared
 from shared.marketplaces.pinduoduo.client import Client
-from shared.ports import Account, Attempt, Done, Found, InDoubt, NotSent, Refused, Secrets
+from shared.ports import Account, Attempt, Done, Found, NotSent, Refused, Secrets
 
 _RESEND_TRACK = 2
 _RETURN_REFUND, _RESEND = 2, 4
 _ASKED = ("2", "3")
 _REFUNDING = ("4", "10")
 _READABLE = ("refund", "authorise")
-
-
-class _Stop(Exception):
-    """The act ends here with this attempt."""
-
-    def __init__(self, attempt: Attempt) -> None:
-        self.attempt = attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +52,8 @@ class Channel:
         try:
             sale = await self._read(errand)
         except HttpFault as fault:
-            return _attempt(fault, before=True)
-        return await _tried(acts[errand.name](errand, sale))
+            return attempt_of(fault, before=True)
+        return await tried(acts[errand.name](errand, sale))
 
     async def look_up(self, errand: Errand, body: str, since: datetime) -> Found:
         try:
@@ -78,18 +72,18 @@ class Channel:
         _still_asked(sale, _ASKED)
         wanted = errand.money or money_in(dict(errand.params), "amount")
         if sale.amount is None:
-            raise _Stop(NotSent("the sum that is asked cannot be read"))
+            raise Stop(NotSent("the sum that is asked cannot be read"))
         if wanted is None or wanted != sale.amount:
-            raise _Stop(Refused(f"the buyer asks for {_shown(sale.amount)} now: decide again, or propose"))
+            raise Stop(Refused(f"the buyer asks for {_shown(sale.amount)} now: decide again, or propose"))
         await self._agree("pdd.refund.agree", errand, sale)
 
     async def _authorise(self, errand: Errand, sale: AfterSale) -> None:
         if sale.type != _RETURN_REFUND:
-            raise _Stop(prepared(errand))
+            raise Stop(prepared(errand))
         _still_asked(sale, ("3",))
         address = errand.params.get("return_address_id") or self.account.settings.get("return_address_id")
         if not address:
-            raise _Stop(Refused("a return needs return_address_id (setting or parameter)"))
+            raise Stop(Refused("a return needs return_address_id (setting or parameter)"))
         await self._check_address(str(address))
         await self._agree("pdd.refund.returngoods.agree", errand, sale, return_address_id=str(address))
 
@@ -105,18 +99,18 @@ class Channel:
         try:
             reply = await self._client.read("pdd.refund.address.list.get")
         except HttpFault as fault:
-            raise _Stop(_attempt(fault, before=True)) from fault
+            raise Stop(attempt_of(fault, before=True)) from fault
         rows = [row for row in reply.get("refund_address_list") or [] if isinstance(row, Mapping)]
         found = next((r for r in rows if wanted in (text(r.get("refund_address_id")), text(r.get("id")))), None)
         if found is None:
-            raise _Stop(Refused(f"return address {wanted} is not in the shop's list"))
+            raise Stop(Refused(f"return address {wanted} is not in the shop's list"))
         if found.get("is_legal") is not True or found.get("is_validated") is not True:
-            raise _Stop(Refused(f"return address {wanted} is not validated by Pinduoduo"))
+            raise Stop(Refused(f"return address {wanted} is not validated by Pinduoduo"))
 
     async def _confirm_receipt(self, errand: Errand, sale: AfterSale) -> None:
         carrier = errand.params.get("reverse_logistics_id")
         if not carrier or not sale.return_no:
-            raise _Stop(
+            raise Stop(
                 prepared(errand, "The API asks for the carrier's id (reverse_logistics_id) and a tracking number.")
             )
         fine = errand.params.get("condition", "ok") == "ok"
@@ -133,7 +127,7 @@ class Channel:
     async def _ship(self, errand: Errand, sale: AfterSale) -> None:
         carrier, tracking = errand.params.get("shipping_id"), str(errand.params.get("tracking", ""))
         if not carrier or not tracking:
-            raise _Stop(prepared(errand, "The API asks for the carrier's id (shipping_id)."))
+            raise Stop(prepared(errand, "The API asks for the carrier's id (shipping_id)."))
         if sale.type == _RESEND:
             track = {"shipping_id": _number(carrier), "tracking_number": tracking}
             await self._client.act(
@@ -142,7 +136,7 @@ class Channel:
                 extra_track_list=[track],
                 extra_track_type=_RESEND_TRACK,
             )
-            raise _Stop(
+            raise Stop(
                 Done(left=prepared(errand, "The buyer sees the parcel now; the after-sale itself is told by hand."))
             )
         request = {
@@ -157,7 +151,7 @@ class Channel:
     async def _cancel(self, errand: Errand, sale: AfterSale) -> None:
         """Tells that the shipment of an order not yet sent was stopped; for refunds without a return only."""
         if sale.kind != "refund" or sale.shipped is not False:
-            raise _Stop(Refused("the order is shipped, or this is no refund without a return"))
+            raise Stop(Refused("the order is shipped, or this is no refund without a return"))
         param: dict[str, Any] = {
             "refund_id": _number(sale.id),
             "tid": sale.order_id,
@@ -183,28 +177,9 @@ class Channel:
         return Client(self.account, self.secrets, self.http, self.clock)
 
 
-async def _tried(act: Awaitable[None]) -> Attempt:
-    try:
-        await act
-    except _Stop as stop:
-        return stop.attempt
-    except HttpFault as fault:
-        return _attempt(fault)
-    return Done()
-
-
-def _attempt(fault: HttpFault, *, before: bool = False) -> Attempt:
-    """`before`: it happened while reading, so the act itself never went out."""
-    if isinstance(fault, RefusedFault):
-        return Refused(fault.why, account_wide=fault.status == 401)
-    if isinstance(fault, InDoubtFault) and not before:
-        return InDoubt(fault.why)
-    return NotSent(fault.why, fault.retry_after)
-
-
 def _still_asked(sale: AfterSale, wanted: tuple[str, ...]) -> None:
     if sale.status not in wanted:
-        raise _Stop(Refused(f"the after-sale stands at status {sale.status} now: it does not wait for this"))
+        raise Stop(Refused(f"the after-sale stands at status {sale.status} now: it does not wait for this"))
 
 
 def _refunded(sale: AfterSale) -> Found:

@@ -20,7 +20,7 @@ from shared.errors import Unavailable
 from shared.http import NotSentFault, RefusedFault
 from shared.json_reader import Unreadable, read
 from shared.marketplaces.pinduoduo.after_sale import text
-from shared.ports import Account, Inbound, Secrets, Take
+from shared.ports import Account, Inbound, Secrets, Take, secret_of
 
 BASE = "wss://message-api.pinduoduo.com"
 BEAT_S = 5.0
@@ -61,13 +61,10 @@ class Listener:
 
     def _url(self) -> URL:
         base = (self.account.base_url or BASE).rstrip("/")
-        client, secret, millis = self._secret("client_id"), self._secret("client_secret"), str(_millis(self.clock))
+        client, secret = secret_of(self.secrets, "client_id"), secret_of(self.secrets, "client_secret")
+        millis = str(_millis(self.clock))
         base = base.replace("http", "ws", 1) if base.startswith("http") else base
         return URL(f"{base}/message/{client}/{millis}/{digest(client, millis, secret)}", encoded=True)
-
-    def _secret(self, name: str) -> str:
-        value = self.secrets[name]
-        return value if isinstance(value, str) else value[0]
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from shared.clock import Clock, format_time, to_micros
 from shared.marketplaces.pinduoduo.after_sale import AWAITING_SELLER, SHANGHAI, moment, yuan
 from shared.marketplaces.pinduoduo.client import sign
 from shared.marketplaces.pinduoduo.webhook import relay_signature
-from shared.ports import Account, Secrets
+from shared.ports import Account, Secrets, each_secret
 
 Body = dict[str, Any]
 ANSWER_WITHIN = timedelta(hours=48)
@@ -97,8 +97,8 @@ def laid_over(body: Body, given: Mapping[str, Any], now: datetime) -> Body:
 class _Market:
     def __init__(self, account: Account, secrets: Secrets, clock: Clock, keep: Path | None) -> None:
         self._account, self._clock, self._keep = account, clock, keep
-        self._id, self._secrets = secrets["client_id"], _each(secrets["client_secret"])
-        self._relay = _each(secrets.get("relay_secret", ""))
+        self._id, self._secrets = each_secret(secrets, "client_id"), each_secret(secrets, "client_secret")
+        self._relay = each_secret(secrets, "relay_secret")
         self._sales: dict[str, Body] = json.loads(keep.read_text()) if keep and keep.exists() else {}
         self._sent: list[Body] = []
         self._reads: dict[str, Callable[[Body], Body]] = {
@@ -130,7 +130,7 @@ class _Market:
         return JSONResponse(reply)
 
     def _check(self, params: Body) -> None:
-        if params.get("client_id") not in _each(self._id):
+        if params.get("client_id") not in self._id:
             raise _No(10002, "unknown client_id")
         given = str(params.get("sign", ""))
         if not any(hmac.compare_digest(given, sign(secret, params)) for secret in self._secrets):
@@ -260,7 +260,3 @@ def _row(body: Body) -> Body:
 def _between(row: Body, begin: int, end: int) -> bool:
     changed = moment(row["updated_time"])
     return changed is not None and begin <= to_micros(changed) // 1_000_000 <= end
-
-
-def _each(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else value

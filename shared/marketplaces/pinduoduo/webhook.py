@@ -4,10 +4,8 @@ A frame never comes in by the door: `verify` takes the relay's signed form only.
 """
 
 import hmac
-from collections.abc import Iterator
 from datetime import datetime
 from hashlib import md5, sha256
-from typing import Any
 from urllib.parse import parse_qs
 
 from shared.durations import parse_duration
@@ -15,7 +13,7 @@ from shared.errors import Refusal
 from shared.json_reader import Unreadable, read
 from shared.marketplaces.pinduoduo import messages
 from shared.marketplaces.pinduoduo.after_sale import moment, text
-from shared.ports import Account, Answer, Inbound, NotGenuine, Parsed, Reply, Secrets
+from shared.ports import Account, Answer, Inbound, NotGenuine, Parsed, Reply, Secrets, each_secret
 
 _STATUS = {"refused": 401, "too_large": 413, "unavailable": 503, "unknown_account": 404}
 _MOST_FIELDS = 20
@@ -32,7 +30,7 @@ def verify(inbound: Inbound, account: Account, secrets: Secrets, now: datetime) 
     raw, timestamp, given = _one(form, "json"), _one(query, "timestamp"), _one(query, "sign")
     if raw is None or timestamp is None or given is None:
         raise NotGenuine("json, timestamp and sign are needed, each once")
-    expected = [relay_signature(secret, raw, timestamp) for secret in _each(secrets, "relay_secret")]
+    expected = [relay_signature(secret, raw, timestamp) for secret in each_secret(secrets, "relay_secret")]
     said = given.lower().encode(errors="replace")
     if not any(hmac.compare_digest(said, one.encode()) for one in expected):
         raise NotGenuine("the signature does not match")
@@ -118,8 +116,3 @@ def _fields(encoded: str) -> dict[str, list[str]]:
 def _one(fields: dict[str, list[str]], name: str) -> str | None:
     values = fields.get(name, ())
     return values[0] if len(values) == 1 else None
-
-
-def _each(secrets: Secrets, name: str) -> Iterator[str]:
-    value: Any = secrets.get(name, ())
-    yield from (value,) if isinstance(value, str) else value

@@ -5,11 +5,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from shared.attempts import attempt_of
 from shared.clock import Clock, format_time
 from shared.domain.errands import Errand
-from shared.http import Call, Http, InDoubtFault, NotSentFault, RefusedFault
+from shared.http import Call, Http, HttpFault
 from shared.json_reader import read
-from shared.ports import Account, Assisted, Attempt, Done, Found, InDoubt, NotSent, Refused, Secrets
+from shared.ports import Account, Assisted, Attempt, Done, Found, Secrets
 
 
 class Channel:
@@ -44,10 +45,6 @@ class Channel:
         call = Call("POST", self._base + path, errand.name, headers=headers, body=msgspec.json.encode(body))
         try:
             answer = await self._http.call(call)
-        except NotSentFault as fault:
-            return NotSent(fault.why, fault.retry_after)
-        except InDoubtFault as fault:
-            return InDoubt(fault.why)
-        except RefusedFault as fault:
-            return Refused(fault.why, account_wide=fault.status in (401, 403))
+        except HttpFault as fault:
+            return attempt_of(fault, account_wide=(401, 403))
         return Done(provider_id=str(read(answer.body)["id"]))
