@@ -14,7 +14,7 @@ from shared.domain.errands import Errand, Resolution, Withdrawal
 from shared.domain.order import Order
 from shared.domain.playbook import Terms
 
-CORE_REV = 3
+CORE_REV = 4
 BEFORE = ""
 """State of a case that is just being opened: the playbook's `opens_on` rows answer its first fact."""
 

@@ -17,7 +17,9 @@ _MONEY = ("part_refund", "coupon")
 
 
 def offer(work: Working, name: str, rule: str) -> None:
-    """Offers the next rung that fits; none left: a person is asked."""
+    """Offers the next rung that fits; none left: a person is asked. Never while an earlier offer is still to be made."""
+    if _waits(work, name):
+        return
     found = _next(work, name, rule)
     if found is None:
         reason = f"Nothing is left to offer on ladder {name}"
@@ -31,6 +33,22 @@ def offer(work: Working, name: str, rule: str) -> None:
         open_task(work, "answer_needed", reason, soonest(work), ("propose", DONE), true_in=(work.state,))
         return
     _propose(work, name, index, rung, sum_, rule)
+    _wait(work, name, rung)
+
+
+def _waits(work: Working, name: str) -> bool:
+    """An earlier offer has not gone yet: no rung is used up behind it, the ladder comes back after that one's wait."""
+    live, ladder = errands.live_act(work, "propose"), work.playbook.ladders.get(name)
+    if live is None or ladder is None:
+        return False
+    work.effect("skip", "propose", id=live.id, why="an earlier offer is on its way")
+    last = min(max(work.ladder.get(name, 0) - 1, 0), len(ladder.rungs) - 1)
+    _wait(work, name, ladder.rungs[last])
+    return True
+
+
+def _wait(work: Working, name: str, rung: Rung) -> None:
+    """For the buyer's answer."""
     clocks.start(
         work,
         Clock(

@@ -257,6 +257,20 @@ def test_the_ladder_offers_rung_by_rung_and_then_asks_a_person(opened: Scene) ->
     assert "answer_needed" in opened.tasks
 
 
+def test_no_rung_is_used_up_while_an_earlier_offer_is_still_to_be_made(opened: Scene) -> None:
+    opened.tell("evidence.submitted", {"what": "packing_list"})
+    opened.tell("evidence.submitted", {"what": "photo_box"})
+    waits = opened.clock("ladder_small")
+    assert waits.errands == () and opened.case.ladder == {"small": 1}
+    assert [e.data["why"] for e in waits.effects if e.do == "skip"] == ["an earlier offer is on its way"]
+    assert opened.case.clocks["ladder_small"].due_at == opened.now + timedelta(days=2), (
+        "it comes back after that one's wait"
+    )
+    assert opened.case.facts["offered"] == usd("8.00")
+    opened.report("sent", opened.errand("propose"))
+    assert [errand.params for errand in opened.clock("ladder_small").errands] == [{"remedy": "exchange"}]
+
+
 def test_a_rung_that_waits_for_approval_is_told_of_only_then(opened: Scene) -> None:
     opened.terms = msgspec.structs.replace(opened.terms, money={"keep_item_refund_below": {"EUR": 1000}})
     opened.tell("evidence.submitted", {"what": "packing_list"})
