@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import msgspec
 
@@ -124,18 +125,21 @@ def merged(order: Order, other: Order) -> Order:
         placed_at=order.placed_at or other.placed_at,
         shipped_at=order.shipped_at or other.shipped_at,
         delivered_at=order.delivered_at or other.delivered_at,
-        last_buyer_message_at=max(
-            filter(None, (order.last_buyer_message_at, other.last_buyer_message_at)), default=None
-        ),
+        latest_delivery=_later(order.latest_delivery, other.latest_delivery),
+        last_buyer_message_at=_later(order.last_buyer_message_at, other.last_buyer_message_at),
         buyer=_buyer(order.buyer, other.buyer),
         refs={**other.refs, **order.refs},
-        window_until=max(filter(None, (order.window_until, other.window_until)), default=None),
+        window_until=_later(order.window_until, other.window_until),
         closed_chats=tuple(dict.fromkeys((*order.closed_chats, *other.closed_chats))),
         opted_out=order.opted_out or other.opted_out,
         open_claims=tuple(dict.fromkeys((*order.open_claims, *other.open_claims))),
         open_cases=tuple(dict.fromkeys((*order.open_cases, *other.open_cases))),
         waiting=order.waiting + other.waiting,
     )
+
+
+def _later(known: datetime | None, other: datetime | None) -> datetime | None:
+    return max(filter(None, (known, other)), default=None)
 
 
 def _buyer(buyer: Buyer, other: Buyer) -> Buyer:

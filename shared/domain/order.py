@@ -38,6 +38,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     placed_at: datetime | None = None
     shipped_at: datetime | None = None
     delivered_at: datetime | None = None
+    latest_delivery: datetime | None = None
+    """The latest day of delivery that the marketplace named to the buyer."""
     last_buyer_message_at: datetime | None = None
     window_until: datetime | None = None
     """Until when the marketplace lets us write, where it says so."""

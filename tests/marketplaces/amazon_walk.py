@@ -65,10 +65,19 @@ def broken(text: str) -> set[str]:
 
 
 class Walk:
-    """Opens a case of `kind` of an order that paid 39.90 USD; `told` is laid over what the opening fact says."""
+    """Opens a case of `kind` of an order that paid 39.90 USD; `told` is laid over what the opening fact says.
+
+    `order`: what was known of the order before.
+    """
 
     def __init__(
-        self, kind: str = "return", *, raw: str | None = None, settings: dict[str, Any] | None = None, **told: Any
+        self,
+        kind: str = "return",
+        *,
+        raw: str | None = None,
+        settings: dict[str, Any] | None = None,
+        order: Order | None = None,
+        **told: Any,
     ) -> None:
         self.kind, self.book = kind, playbook(kind)
         self.account = Account("amz", "amazon", settings={**MONEY, **(settings or {})})
@@ -76,7 +85,7 @@ class Walk:
         needs = {n: needs_of(p) for n, p in REGISTRY.purposes().items() if n in purposes}
         self.terms = terms_of(AccountEntry(self.account, {}, {}), REGISTRY.manifest("amazon"), purposes, needs)
         self.now = START
-        self.order = Order(account="amz", order_id=ORDER)
+        self.order = order or Order(account="amz", order_id=ORDER)
         self.external = "RMA-7" if kind == "return" else ORDER
         self.case = blank(
             self.book, id="case_1", account="amz", marketplace="amazon", external_id=self.external, order_id=ORDER, now=START

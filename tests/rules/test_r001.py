@@ -1,6 +1,7 @@
 # ruff: noqa: N802 - a test bears the id of its rule
 """The seed rule book on Amazon reviews and A-to-Z claims, R001-01 … R001-20, as behaviour."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,9 +10,13 @@ import pytest
 from services.notifier import rules
 from services.notifier.render import Templates
 from services.policy.core.decision import NotAllowed
+from services.policy.core.orders import fold
 from shared.clock import format_time
-from shared.marketplaces.amazon import assisted
-from tests.marketplaces.amazon_walk import BOOK, ORDER, REGISTRY, START, Walk, broken, judged, playbook, usd
+from shared.domain.facts import to_fact
+from shared.domain.order import Order
+from shared.marketplaces.amazon import assisted, webhook
+from shared.ports import Account, Facts, Inbound
+from tests.marketplaces.amazon_walk import BOOK, FOLDER, ORDER, REGISTRY, START, Walk, broken, judged, playbook, usd
 
 COMMON = Path(rules.__file__).parent / "templates"
 TEMPLATES = Templates([*REGISTRY.template_dirs("amazon"), COMMON], REGISTRY.purposes())
@@ -172,6 +177,30 @@ def test_R001_09_when_a_claim_may_be_filed() -> None:
     assert filed(10) == [] == claim().tasks()
     text = (REGISTRY.folder("amazon") / "playbooks" / "claim.yaml").read_text("utf-8")
     assert "the article of 2016 reads 3 days before it, or 30 days from the order" in text
+
+
+def test_R001_09_the_latest_delivery_is_what_amazon_told_of_the_order() -> None:
+    """ORDER_CHANGE names it long before the claim; the order keeps it, and the claim's first row asks it."""
+
+    def filed(days: float, **told: object) -> list[str]:
+        body = json.loads((FOLDER / "fixtures" / "order_placed.json").read_bytes())
+        inner = body["Payload"]["OrderChangeNotification"]
+        inner["AmazonOrderId"] = ORDER
+        inner["Summary"]["LatestDeliveryDate"] = format_time(START - timedelta(days=days))
+        parsed = webhook.parse(Inbound(json.dumps(body).encode(), {}), Account("amz", "amazon"))
+        assert isinstance(parsed, Facts)
+        order = Order(account="amz", order_id=ORDER)
+        for draft in parsed.drafts:
+            fact = to_fact(draft, id="f", account="amz", marketplace="amazon", observed_at=START, source="push")
+            order = fold(order, fact)
+        return claim(order=order, **told).tasks()
+
+    assert any("later than 90 days" in task for task in filed(91))
+    assert any("earlier than 3 days" in task for task in filed(1))
+    assert filed(10) == []
+    assert filed(91, latest_delivery=format_time(START - timedelta(days=10))) == [], (
+        "the claim's own figure comes first"
+    )
 
 
 def test_R001_10_seven_days_without_an_answer() -> None:

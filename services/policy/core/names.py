@@ -19,11 +19,16 @@ _SCALARS = (str, bool, int)
 
 
 def moment(work: Working, name: str) -> datetime | None:
-    """A time field of the case or the order; None where it is not known or is no time."""
+    """A time field of the case or the order; None where it is not known or is no time.
+
+    Where a playbook has the field `latest_delivery` and the case was told none, it is the order's.
+    """
     if name in ("placed_at", "shipped_at", "delivered_at"):
         found: datetime | None = getattr(work.order, name)
         return found
     value = work.facts.get(name)
+    if value is None and name == "latest_delivery":
+        return work.order.latest_delivery
     if not isinstance(value, str):
         return None
     try:

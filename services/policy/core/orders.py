@@ -63,6 +63,9 @@ def _times(order: Order, fact: Fact, changes: dict[str, Any]) -> None:
     name = _TIMES.get(fact.kind)
     if name is not None and _newer(getattr(order, name), fact.occurred_at, first=name != "delivered_at"):
         changes[name] = fact.occurred_at
+    promised = as_time(fact.data.get("latest_delivery"))
+    if promised is not None and _newer(order.latest_delivery, promised, first=False):
+        changes["latest_delivery"] = promised
     if fact.kind == "message.received" and _newer(order.last_buyer_message_at, fact.occurred_at, first=False):
         changes["last_buyer_message_at"] = fact.occurred_at
 

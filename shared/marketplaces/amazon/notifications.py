@@ -114,7 +114,7 @@ def _about(order: str, kind: str, raw: str, at: datetime, summary: Body) -> Draf
 
 
 def _times(summary: Body) -> Iterator[tuple[str, str]]:
-    named = {"ship_by": "latestShipDate", "deliver_by": "latestDeliveryDate", "purchased_at": "purchaseDate"}
+    named = {"ship_by": "latestShipDate", "latest_delivery": "latestDeliveryDate", "purchased_at": "purchaseDate"}
     for name, key in named.items():
         if (at := moment(summary.get(key))) is not None:
             yield name, format_time(at)

@@ -45,6 +45,14 @@ def test_paid_times_buyer_and_references() -> None:
     assert order.refs == {"chat": "c-1", "parcel": "p-1"}
 
 
+def test_the_latest_day_of_delivery_is_the_latest_that_was_told() -> None:
+    days = [told("order.placed", {"latest_delivery": f"2026-11-{day}T08:00:00Z"}) for day in (27, 29, 25)]
+    odd = told("order.shipped", {"latest_delivery": "soon"})
+    assert after(*days, odd).latest_delivery == after(odd, *reversed(days)).latest_delivery
+    assert after(*days).latest_delivery == datetime(2026, 11, 29, 8, tzinfo=UTC)
+    assert after(odd).latest_delivery is None
+
+
 @pytest.mark.parametrize(
     "paid",
     [
