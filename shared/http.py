@@ -14,6 +14,8 @@ from aiohttp.connector import Connection
 from aiohttp.resolver import DefaultResolver
 
 MAX_ANSWER = 1_000_000
+THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Hosts that may be spoken to without encryption, mail servers included."""
 Fault = Callable[["Call"], Awaitable[str | None]]
 Trusted = Callable[[], Iterable[str]]
 

@@ -22,6 +22,7 @@ SuppliedBy = Literal["buyer", "seller", "carrier"]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=20_000)]
 Locale = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")]
+Mail = Annotated[str, msgspec.Meta(pattern=r"^[^\s@<>,;]{1,64}@[A-Za-z0-9.-]{1,189}$")]
 Url = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s]+$", max_length=2000)]
 
 
@@ -46,6 +47,7 @@ class GivenBuyer(_Body, frozen=True, kw_only=True, omit_defaults=True):
     name: Id | None = None
     locale: Locale | None = None
     time_zone: str | None = None
+    mail: Mail | None = None
 
 
 class NewCase(_Body, frozen=True, kw_only=True):

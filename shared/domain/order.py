@@ -13,6 +13,8 @@ class Buyer(msgspec.Struct, frozen=True, omit_defaults=True):
     locale: str | None = None
     """BCP 47; None where the marketplace does not tell it."""
     time_zone: str | None = None
+    mail: str | None = None
+    """Where the marketplace passes mail on to him (an alias of its own, never his own address)."""
 
 
 class Reservation(msgspec.Struct, frozen=True):

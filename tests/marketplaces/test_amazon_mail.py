@@ -113,6 +113,21 @@ def test_a_buyer_writes_over_the_relay() -> None:
     assert meaning("Hello", "no order", sender="a@marketplace.amazon.co.uk") == []
 
 
+def test_where_to_answer_is_believed_of_a_signed_mail_only() -> None:
+    """Anybody can write a sender; and nobody but Amazon has its relay's addresses."""
+    alias = "k3v9p2q8x1@marketplace.amazon.de"
+
+    def address(**changes: Any) -> Any:
+        given: dict[str, Any] = {"sender": f"Anna <{alias}>", **changes}
+        (draft,) = mail.facts(mail.message_of(made(f"Order {ORDER}", "Hello", **given), judged_by=OURS), NOW)
+        return draft.data.get("buyer")
+
+    assert address() == {"mail": alias}
+    assert address(signed=False) is None
+    assert address(sender="k3@marketplace.amazon.evil") is None
+    assert "alias" not in mail.message_of(made("A-to-z claim", sender="notice@amazon.com"), judged_by=OURS)
+
+
 def test_what_is_no_concern_says_nothing() -> None:
     assert read("of_no_concern") == ()
     assert meaning("Your A-to-z claim statistics") == []

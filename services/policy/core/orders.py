@@ -83,14 +83,17 @@ def _buyer(order: Order, fact: Fact, changes: dict[str, Any]) -> None:
         "name": fact.data.get("buyer_name"),
         "locale": fact.data.get("buyer_locale"),
         "time_zone": fact.data.get("buyer_time_zone"),
+        "mail": None,
     }
     given = fact.data.get("buyer")
     if isinstance(given, dict):
         told = {name: given.get(name) or told[name] for name in told}
+    if order.buyer.mail:
+        told["mail"] = None  # the first one stays: who names the order from another address later may be somebody else
     news = {name: text for name, text in told.items() if isinstance(text, str) and text}
     buyer = msgspec.structs.replace(order.buyer, **news) if news else order.buyer
     if buyer != order.buyer:
-        changes["buyer"] = Buyer(buyer.id, buyer.name, buyer.locale, buyer.time_zone)
+        changes["buyer"] = Buyer(buyer.id, buyer.name, buyer.locale, buyer.time_zone, buyer.mail)
 
 
 def _thread(order: Order, fact: Fact, changes: dict[str, Any]) -> None:

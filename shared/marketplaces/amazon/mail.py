@@ -27,9 +27,9 @@ from shared.ids import content_hash
 _MOST = 8000
 _ORDER = re.compile(r"(?<!\d)\d{3}-\d{7}-\d{7}(?!\d)")
 _ABOUT = re.compile(r"\ba[\s-]?(?:to|bis|à|a)[\s-]?z\b|guarantee claim|garantie", re.IGNORECASE)
-_AMAZON = re.compile(
-    r"(?:^|\.)amazon\.(?:com|ca|de|fr|it|es|nl|se|pl|in|ae|sa|eg|sg|co\.uk|co\.jp|com\.(?:mx|br|au|tr|be))$"
-)
+_SHOPS = r"amazon\.(?:com|ca|de|fr|it|es|nl|se|pl|in|ae|sa|eg|sg|co\.uk|co\.jp|com\.(?:mx|br|au|tr|be))"
+_AMAZON = re.compile(rf"(?:^|\.){_SHOPS}$")
+_ALIAS = re.compile(rf"[a-z0-9][a-z0-9+._-]{{0,63}}@marketplace\.{_SHOPS}")
 _RELAY = re.compile(r"(?:^|\.)marketplace\.amazon\.[a-z.]{2,6}$")
 _CLAIM = r"(?:claim|a[- ]to[- ]z)"
 _GRANTED = rf"{_CLAIM}[^.\n]{{0,80}}"
@@ -98,16 +98,23 @@ def message_of(raw: bytes, *, judged_by: str | None = None) -> dict[str, Any]:
     """What is kept of a mail (a record's body). `judged_by`: the name our own mail server signs its judgement with
     (authserv-id); without it no mail counts as signed, for anybody can write that header."""
     mail = message_from_bytes(raw)  # the older, forgiving reading: the newer one raises on headers gone wrong
-    sender = parseaddr(_header(mail, "from"))[1].rpartition("@")[2].lower()
+    address = parseaddr(_header(mail, "from"))[1].lower()
+    sender, signed = address.rpartition("@")[2], _signed(mail, judged_by)
     return {
         "kind": "mail",
         "message_id": _header(mail, "message-id").strip("<> ") or content_hash(raw),
         "sender": sender,
         "subject": _header(mail, "subject")[:500],
         "at": _date(mail),
-        "signed": _signed(mail, judged_by),
+        "signed": signed,
         "text": _text(mail)[:_MOST],
+        **({"alias": address} if signed and is_alias(address) else {}),
     }
+
+
+def is_alias(address: str | None) -> bool:
+    """Whether Amazon's relay passes mail for this address on to a buyer (reference A5)."""
+    return address is not None and _ALIAS.fullmatch(address) is not None
 
 
 def facts(mail: Mail, now: datetime) -> tuple[Draft, ...]:
@@ -123,10 +130,15 @@ def facts(mail: Mail, now: datetime) -> tuple[Draft, ...]:
 
 
 def _from_buyer(mail: Mail, orders: list[str], at: datetime) -> tuple[Draft, ...]:
-    """The relay hands a buyer's message on; only its order is needed to bring it before a person."""
+    """The relay hands a buyer's message on; only its order is needed to bring it before a person.
+
+    Where to answer is believed of a signed mail only (`alias`): anybody can write a sender.
+    """
     if len(orders) != 1:
         return ()
-    data = {"text": _unquoted(str(mail["text"]))[:2000]}
+    data: dict[str, Any] = {"text": _unquoted(str(mail["text"]))[:2000]}
+    if mail.get("alias"):
+        data["buyer"] = {"mail": str(mail["alias"])}
     return (Draft(kind="message.received", occurred_at=at, order_id=orders[0], raw_code="relay", data=data),)
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.clock import Clock
-from shared.http import NotSentFault, RefusedFault
+from shared.http import THIS_MACHINE, NotSentFault, RefusedFault
 from shared.marketplaces.amazon.mail import message_of
 from shared.ports import Account, Record, Secrets
 
@@ -25,7 +25,6 @@ AGAIN = timedelta(days=2)
 LONGEST = 200_000
 """Bytes read of one mail: notices are text, the rest is pictures."""
 _SECONDS = 20.0
-_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Mailbox:
@@ -77,7 +76,7 @@ class Mailbox:
 
     def _connected(self) -> imaplib.IMAP4:
         host, port = str(self._settings["imap_host"]), int(self._settings.get("imap_port") or 993)
-        if self._settings.get("imap_tls", True) is False and host in _LOCAL:
+        if self._settings.get("imap_tls", True) is False and host in THIS_MACHINE:
             return imaplib.IMAP4(host, port, timeout=_SECONDS)
         return imaplib.IMAP4_SSL(host, port, ssl_context=ssl.create_default_context(), timeout=_SECONDS)
 

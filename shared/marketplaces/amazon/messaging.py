@@ -1,9 +1,10 @@
 """Messages by the Messaging API: what Amazon allows for this order first, the buyer's language, then one post. Reference A5.
 
-There is no reply and no inbound API; what it does not let through is prepared for a person (`Contact Buyer`).
+There is no reply and no inbound API. Where no action is allowed it goes to the buyer's relay address, if the account has a
+mail server and the address is known; what goes neither way is prepared for a person (`Contact Buyer`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from shared.attempts import attempt_of
@@ -12,7 +13,7 @@ from shared.http import HttpFault
 from shared.marketplaces.amazon.assisted import by_hand
 from shared.marketplaces.amazon.client import Client
 from shared.marketplaces.amazon.regions import marketplace_of
-from shared.ports import Attempt, Done
+from shared.ports import Attempt, Done, Refused
 
 MOST = {"unexpectedProblem": 2000, "confirmDeliveryDetails": 2000, "confirmOrderDetails": 2000}
 """The actions used, with the longest text of each."""
@@ -23,8 +24,11 @@ _FITS: Mapping[str, tuple[str, ...]] = {
 _MOSTLY = ("unexpectedProblem",)
 """The only one whose purpose is an after-sales word of our own."""
 
+ByMail = Callable[[], Awaitable[Attempt]]
+"""The same message as a letter to the buyer's relay address."""
 
-async def send(client: Client, errand: Errand, body: str) -> Attempt:
+
+async def send(client: Client, errand: Errand, body: str, by_mail: ByMail | None = None) -> Attempt:
     """One message. Only its post can be in doubt; everything before it is a reading."""
     account = client.account
     if errand.attachments:
@@ -32,9 +36,9 @@ async def send(client: Client, errand: Errand, body: str) -> Attempt:
     try:
         actions = await _allowed(client, errand.order_id)
         action = next((name for name in _FITS.get(errand.name, _MOSTLY) if name in actions), None)
-        if action is None:
-            open_to = ", ".join(sorted(actions)) or "nothing"
-            return by_hand(account, errand, body, f"Amazon's API allows {open_to} for this order now.")
+        open_to = f"Amazon's API allows {', '.join(sorted(actions)) or 'nothing'} for this order now."
+        if action is None and by_mail is None:
+            return by_hand(account, errand, body, open_to)
         wanted = await _locale(client, errand.order_id)
     except HttpFault as fault:
         return attempt(fault, before=True)
@@ -42,6 +46,14 @@ async def send(client: Client, errand: Errand, body: str) -> Attempt:
         return by_hand(
             account, errand, body, f"The buyer's language is {wanted}, the text is in {errand.locale}: translate it."
         )
+    if action is None and by_mail is not None:
+        posted = await by_mail()
+        return by_hand(account, errand, body, f"{open_to} {posted.why}.") if isinstance(posted, Refused) else posted
+    return await _post(client, errand, body, str(action))
+
+
+async def _post(client: Client, errand: Errand, body: str, action: str) -> Attempt:
+    account = client.account
     if len(body.encode("utf-16-le")) // 2 > MOST[action]:
         return by_hand(account, errand, body, f"The text is longer than the {MOST[action]} characters of the API.")
     try:

@@ -3,22 +3,17 @@
 import asyncio
 import gzip
 import socket
-import ssl
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.resolver import DefaultResolver
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from shared.clock import SystemClock
 from shared.http import MAX_ANSWER, Call, Guard, Http, InDoubtFault, NotSentFault, RefusedFault, base_host
+from tests.support.certificates import self_signed
 
 PRIVATE = [
     "https://127.0.0.1/", "https://10.0.0.8/", "https://172.16.3.4/", "https://192.168.1.1/", "https://169.254.169.254/latest/",
@@ -179,23 +174,6 @@ async def test_a_bomb_of_zeros_is_cut_off(rounds: int) -> None:
     assert peak < 20_000_000
 
 
-def _self_signed(folder: Path, name: str, *, days: int) -> ssl.SSLContext:
-    key, now = ec.generate_private_key(ec.SECP256R1()), SystemClock().now()
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    made = (
-        x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
-        .serial_number(7).not_valid_before(now - timedelta(days=9)).not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    plain = serialization.NoEncryption()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    (folder / "pem").write_bytes(pem + made.public_bytes(serialization.Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "pem")
-    return context
-
-
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("name", "days"), [("localhost", 9), ("elsewhere.example", 9), ("localhost", -1)])
 async def test_a_certificate_that_proves_nothing_means_not_sent(tmp_path: Path, name: str, days: int) -> None:
@@ -206,7 +184,7 @@ async def test_a_certificate_that_proves_nothing_means_not_sent(tmp_path: Path, 
         seen.append(await reader.read(100))
         writer.close()
 
-    server = await asyncio.start_server(take, "127.0.0.1", 0, ssl=_self_signed(tmp_path, name, days=days))
+    server = await asyncio.start_server(take, "127.0.0.1", 0, ssl=self_signed(tmp_path, name, days=days))
     port = server.sockets[0].getsockname()[1]
     http = Http(timeout=3)
     with pytest.raises(NotSentFault):

@@ -45,6 +45,13 @@ def test_paid_times_buyer_and_references() -> None:
     assert order.refs == {"chat": "c-1", "parcel": "p-1"}
 
 
+def test_the_address_first_told_stays() -> None:
+    """Who names the order from another one later may be somebody else."""
+    first, other = ({"buyer": {"mail": f"{name}@relay.example"}} for name in ("k3", "z9"))
+    order = after(told("message.received", first), told("message.received", {**other, "buyer_name": "Ann"}))
+    assert order.buyer == Buyer(name="Ann", mail="k3@relay.example")
+
+
 def test_the_latest_day_of_delivery_is_the_latest_that_was_told() -> None:
     days = [told("order.placed", {"latest_delivery": f"2026-11-{day}T08:00:00Z"}) for day in (27, 29, 25)]
     odd = told("order.shipped", {"latest_delivery": "soon"})
