@@ -1,9 +1,10 @@
 """Fetches: one row per reference that was asked for, one read of it at a time, until what was wanted has been read."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from services.intake import deliveries, reads, store
@@ -132,18 +133,29 @@ class Fetches:
         else:
             reader.breaker.success()
             crashpoints.hit("intake.read")
-            taken = await repeating(lambda: self._done(claim, reader, records, began))
-            crashpoints.hit("intake.fetched")
-            self._comparer.tell(taken)
-            self._relay.hand_over(taken.rows)
+            await self._keep(claim, reader, records, began)
         finally:
             reader.running -= 1
 
-    async def _done(self, claim: _Claim, reader: Reader, records: list[Record], began: datetime) -> reads.Taken:
+    async def _keep(self, claim: _Claim, reader: Reader, records: Sequence[Record], began: datetime) -> None:
+        """Portion by portion; with the last one the reference is done. What is read again for that leaves no trace."""
+        portions = reads.portions(records)
+        for nth, portion in enumerate(portions, 1):
+            taken = await repeating(partial(self._portion, claim, reader, portion, began, last=nth == len(portions)))
+            if taken is None:
+                return
+            crashpoints.hit("intake.fetched")
+            self._comparer.tell(taken)
+            self._relay.hand_over(taken.rows)
+
+    async def _portion(
+        self, claim: _Claim, reader: Reader, records: Sequence[Record], began: datetime, *, last: bool
+    ) -> reads.Taken | None:
+        """None: another has the reference now."""
         now = self._clock.now()
         async with self._database.transaction() as tx:
-            if not await _release(tx, claim, done=claim.wanted, attempts=0, next_at=to_micros(now), why=None):
-                return reads.Taken()
+            if not await (_finish(tx, claim, now) if last else _stay(tx, claim)):
+                return None
             return await self._comparer.take(tx, reader.entry, "fetch", records, began, now)
 
     async def _again(self, claim: _Claim, why: str, retry_after: float | None) -> None:
@@ -177,6 +189,20 @@ def _claim(row: Mapping[Any, Any], owner: str) -> _Claim:
         row["account"], row["ref"], row["order_id"], row["wanted"], row["attempts"],
         from_micros(row["first_wanted_at"]), owner,
     )  # fmt: skip
+
+
+async def _finish(tx: Tx, claim: _Claim, now: datetime) -> bool:
+    return await _release(tx, claim, done=claim.wanted, attempts=0, next_at=to_micros(now), why=None)
+
+
+async def _stay(tx: Tx, claim: _Claim) -> bool:
+    """Goes on with what was read; False when the lease ran out and another has it."""
+    touched = await tx.run(
+        f"UPDATE fetches SET lease_until = {tx.micros_now()} + {reads.LEASE_MICROS} "
+        "WHERE account = :account AND ref = :ref AND owner = :owner",
+        account=claim.account, ref=claim.ref, owner=claim.owner,
+    )  # fmt: skip
+    return touched == 1
 
 
 async def _release(tx: Tx, claim: _Claim, *, done: int | None, attempts: int, next_at: int, why: str | None) -> bool:

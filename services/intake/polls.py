@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -142,21 +142,40 @@ class Polls:
             await self._again(claim, reader, fault)
             return None
         reader.breaker.success()
-        kept, taken = await repeating(lambda: self._keep(claim, reader, page, began))
-        self._comparer.tell(taken)
-        self._relay.hand_over(taken.rows)
-        if not kept or page.cursor is None:
+        *portions, last = reads.portions(page.records)
+        for portion in portions:
+            if not await self._kept(claim, reader, Page(portion), began, whole=False):
+                return None
+        if not await self._kept(claim, reader, replace(page, records=last), began, whole=True) or page.cursor is None:
             return None
         return _Claim(claim.account, page.cursor, claim.since, claim.began, 0, claim.owner)
 
-    async def _keep(self, claim: _Claim, reader: Reader, page: Page, began: datetime) -> tuple[bool, reads.Taken]:
+    async def _kept(self, claim: _Claim, reader: Reader, page: Page, began: datetime, *, whole: bool) -> bool:
+        """One portion of a page; with the last one (`whole`) the poll moves on. What is read again for that leaves no trace."""
+        kept, taken = await repeating(lambda: self._keep(claim, reader, page, began, whole))
+        self._comparer.tell(taken)
+        self._relay.hand_over(taken.rows)
+        return kept
+
+    async def _keep(
+        self, claim: _Claim, reader: Reader, page: Page, began: datetime, whole: bool
+    ) -> tuple[bool, reads.Taken]:
         now = self._clock.now()
         async with self._database.transaction() as tx:
-            if not await self._move_on(tx, claim, reader, page):
+            if not await (self._move_on(tx, claim, reader, page) if whole else self._stay(tx, claim)):
                 return False, reads.Taken()
             taken = await self._comparer.take(tx, reader.entry, "poll", page.records, began, now)
             await store.ask(tx, [Ask(claim.account, ref) for ref in page.refs], now)
         return True, taken
+
+    async def _stay(self, tx: Tx, claim: _Claim) -> bool:
+        """Goes on with the page; False when another has taken the poll over meanwhile."""
+        touched = await tx.run(
+            f"UPDATE polls SET lease_until = {tx.micros_now()} + {reads.LEASE_MICROS} "
+            "WHERE account = :account AND owner = :owner",
+            account=claim.account, owner=claim.owner,
+        )  # fmt: skip
+        return touched == 1
 
     async def _move_on(self, tx: Tx, claim: _Claim, reader: Reader, page: Page) -> bool:
         """Keeps the cursor, or ends the poll; False when another has taken it over meanwhile."""

@@ -24,6 +24,8 @@ RETRIES = tuple(timedelta(minutes=m) for m in (1, 5, 15, 30))
 HOURLY = timedelta(hours=1)
 GIVE_UP_AFTER = timedelta(hours=24)
 LEASE_MICROS = 60_000_000
+PORTION = 20
+"""Records compared and stored together: a report may bring thousands, and nothing else runs while some are compared."""
 _FAULTS_TO_OPEN = 5
 _OPEN_FOR = timedelta(minutes=1)
 _SANDBOX_PACE = 50.0
@@ -32,6 +34,11 @@ _SANDBOX_PACE = 50.0
 def retry_gap(attempts: int) -> timedelta:
     """After the nth failure: 1, 5, 15, 30 minutes, then hourly."""
     return RETRIES[attempts - 1] if attempts <= len(RETRIES) else HOURLY
+
+
+def portions(records: Sequence[Record]) -> list[tuple[Record, ...]]:
+    """In their order; one that is empty where there are no records."""
+    return [tuple(records[at : at + PORTION]) for at in range(0, len(records), PORTION)] or [()]
 
 
 class Breaker:

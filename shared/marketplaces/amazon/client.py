@@ -74,7 +74,8 @@ class Client:
         answer = await in_time(self._http, call, _DOCUMENT_S)
         charset = re.search(r"charset=\"?([\w.:-]+)", answer.headers.get("content-type", ""), re.IGNORECASE)
         packed = packed and answer.body.startswith(_GZIP)
-        return Document(unpacked(answer.body) if packed else answer.body, charset.group(1) if charset else None)
+        body = await asyncio.to_thread(unpacked, answer.body) if packed else answer.body
+        return Document(body, charset.group(1) if charset else None)
 
     async def upload(self, url: str, body: bytes, content_type: str) -> None:
         """A document to the address that was made for it."""

@@ -91,7 +91,8 @@ def _text(document: bytes, charset: str | None) -> str:
 
 def _flat(document: bytes, charset: str | None) -> Iterator[Line]:
     """Tab-separated; rows may end early, and quotation marks are part of the text."""
-    head, *rows = [row for row in re.split(r"\r\n|\r|\n", _text(document, charset)) if row.strip()] or [""]
+    text = _text(document, charset).replace("\r\n", "\n").replace("\r", "\n")  # other line ends are part of the text
+    head, *rows = [row for row in text.split("\n") if row.strip()] or [""]
     names = [_name(label) for label in head.split("\t")]
     if not set(names) >= NEEDED:
         raise NotAReport("the first line does not name the columns of a returns report")
