@@ -13,7 +13,7 @@ import structlog
 
 from shared.bus.port import Topology
 from shared.store.session import Database
-from tests.support import services
+from tests.support import forking, services
 from tests.support.servers import NoService, Server
 
 T = TypeVar("T")
@@ -29,6 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         room = item.path.relative_to(Path(__file__).parent).parts[0]
         if room in REAL or any(item.get_closest_marker(name) for name in ("pg", "rabbit", "crash")):
             item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=2))
+
+
+def pytest_unconfigure() -> None:
+    forking.end()
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,6 @@ from tests.crash.stories import Telling, tellings
 from tests.crash.verdict import account_for, judge
 from tests.crash.world import ACCOUNT, World, calls_of
 from tests.support import pushes, servers
-from tests.support.forking import ForkServer
 from tests.support.oracle import Oracle
 from tests.support.servers import Server
 from tests.support.system import Process, System
@@ -152,16 +151,15 @@ async def tried(
     """
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    with ForkServer() as server:
-        async with Oracle(log=folder / "marketplace.jsonl") as oracle:
-            system = System(folder, pushes.accounts(oracle.url), at, urls, replicas=replicas, server=server)
-            async with system:
-                world = World(system, oracle)
-                trial = Trial(system, world, load.tellings(), random.Random(load.seed), progress=progress)
-                await scenario(trial)
-                trial.told["seconds_of_faults"] = round(time.monotonic() - began)
-                progress("mended for good; waiting for rest")
-                return await _ended(trial, answers, began)
+    async with Oracle(log=folder / "marketplace.jsonl") as oracle:
+        system = System(folder, pushes.accounts(oracle.url), at, urls, replicas=replicas)
+        async with system:
+            world = World(system, oracle)
+            trial = Trial(system, world, load.tellings(), random.Random(load.seed), progress=progress)
+            await scenario(trial)
+            trial.told["seconds_of_faults"] = round(time.monotonic() - began)
+            progress("mended for good; waiting for rest")
+            return await _ended(trial, answers, began)
 
 
 async def _ended(trial: Trial, answers: Collection[int], began: float) -> Result:

@@ -1,6 +1,5 @@
 """Every process dies at each named place and starts again: nothing lost, nothing twice."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from shared.crashpoints import NAMES
 from tests.crash.rounds import rounds
 from tests.crash.verdict import account_for, judge
+from tests.support import forking
 from tests.support.forking import ForkServer
 
 pytestmark = [pytest.mark.crash, pytest.mark.asyncio, pytest.mark.timeout(400)]
@@ -16,9 +16,8 @@ _BEFORE = {"notifier.recovering": "notifier.sending:1"}
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    with ForkServer() as running:
-        yield running
+def server() -> ForkServer:
+    return forking.running()
 
 
 def _first(name: str) -> list[str]:

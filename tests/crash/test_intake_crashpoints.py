@@ -2,11 +2,8 @@
 
 import hmac
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,10 +14,10 @@ from threading import Thread
 import pytest
 
 from shared.crashpoints import EXIT_CODE, NAMES
+from tests.services.intake import intake_process
 
 pytestmark = pytest.mark.crash
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "tests" / "services" / "intake" / "intake_process.py"
 RETURN = {
     "id": "R1", "order": "T-1", "state": "requested", "version": 1, "at": "2026-01-05T09:30:00Z", "amount": "12.50",
     "currency": "EUR", "reason": "defective", "answer_by": "2026-01-08T09:30:00Z",
@@ -50,10 +47,7 @@ class Intake:
             self.port = probe.getsockname()[1]
 
     def start(self, crashpoint: str | None = None) -> None:
-        args = [sys.executable, str(SCRIPT), str(self.folder), str(self.port), *([crashpoint] if crashpoint else [])]
-        env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(args, env=env, stdout=log, stderr=log)
+        self.process = intake_process.start(self.folder, self.port, crashpoint, self.folder / "log")
         while self._get("/readyz") != 200:
             assert self.process.poll() is None, (self.folder / "log").read_text()
             time.sleep(0.02)

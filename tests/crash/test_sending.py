@@ -1,21 +1,20 @@
 """F2, small: killed while sending. In full: `python -m tests.crash.sending`."""
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.crash.sending import ABILITIES, sending
+from tests.support import forking
 from tests.support.forking import ForkServer
 
 pytestmark = [pytest.mark.crash, pytest.mark.asyncio, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    with ForkServer() as running:
-        yield running
+def server() -> ForkServer:
+    return forking.running()
 
 
 @pytest.mark.parametrize("ability", ABILITIES)

@@ -17,7 +17,6 @@ from tests.crash.evidence import intact
 from tests.crash.stories import Telling
 from tests.crash.world import World
 from tests.support import pushes
-from tests.support.forking import ForkServer
 from tests.support.oracle import Oracle
 from tests.support.system import ROOT, System
 
@@ -28,10 +27,9 @@ KILLS, AT_ONCE = 6, 30
 
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[World]:
-    with ForkServer() as server:
-        oracle = Oracle(log=folder / "marketplace.jsonl")
-        async with oracle, System(folder, pushes.accounts(oracle.url), START, server=server) as system:
-            yield World(system, oracle)
+    oracle = Oracle(log=folder / "marketplace.jsonl")
+    async with oracle, System(folder, pushes.accounts(oracle.url), START) as system:
+        yield World(system, oracle)
 
 
 def _tell(world: World, wave: int) -> None:

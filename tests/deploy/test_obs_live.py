@@ -3,7 +3,6 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -19,7 +18,6 @@ from shared.store.session import Database
 from tests.deploy.test_obs_files import PROMETHEUS, rules, shown
 from tests.flow.conftest import START, World, opened
 from tests.support import pushes, servers
-from tests.support.forking import ForkServer
 from tests.support.system import until
 from tests.support.truth import truth
 
@@ -159,21 +157,13 @@ async def test_alerts_that_this_run_deserves_are_raised(watched: Watched) -> Non
     assert not names & {"AmendsDown", "AmendsAbsent", "AmendsNotReady"}
 
 
-@asynccontextmanager
-async def forking(folder: Path, urls: dict[str, str]) -> AsyncIterator[World]:
-    """Three services, two of each, started in a moment."""
-    with ForkServer() as server:
-        async with opened(folder, urls, server=server) as world:
-            yield world
-
-
 @pytest.mark.pg
 @pytest.mark.rabbit
 async def test_apart_one_replica_tells_the_gauges_also_after_a_kill(
     tmp_path: Path, postgres_url: str, amqp_url: str
 ) -> None:
     urls = {name: f"{postgres_url}?schema={name}" for name in ("intake", "policy", "notifier")} | {"broker": amqp_url}
-    async with forking(tmp_path, urls) as world:
+    async with opened(tmp_path, urls) as world:
         await returned(world, "A1")
         await returned(world, "A2", "dispute", reason="not_received")
         await world.system.drain()

@@ -92,7 +92,7 @@ async def test_more_clients_than_files_were_allowed_for(tmp_path: Path, monkeypa
     if most < 4096:
         pytest.fail(f"this machine allows {most} open files only", pytrace=False)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    async with Oracle() as oracle, System(tmp_path, pushes.accounts(oracle.url), START) as system:
+    async with Oracle() as oracle, System(tmp_path, pushes.accounts(oracle.url), START, server=None) as system:
         await system.stop()
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
         system.processes[0].start()

@@ -11,7 +11,6 @@ import aiohttp
 import pytest
 
 from tests.support import pushes
-from tests.support.forking import ForkServer
 from tests.support.oracle import Oracle
 from tests.support.system import SERVICES, Process, System, until
 
@@ -107,9 +106,8 @@ async def test_rolling_restart_apart(tmp_path: Path, postgres_url: str, amqp_url
     urls = {s: f"{postgres_url}?schema={s}" for s in SERVICES} | {"broker": amqp_url}
     connector = aiohttp.TCPConnector(force_close=True)
     async with AsyncExitStack() as stack:
-        server = stack.enter_context(ForkServer())
         oracle = await stack.enter_async_context(Oracle())
-        made = System(tmp_path, pushes.accounts(oracle.url), START, urls, server=server)
+        made = System(tmp_path, pushes.accounts(oracle.url), START, urls)
         system = await stack.enter_async_context(made)
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         front, stop = Front(system, http), asyncio.Event()

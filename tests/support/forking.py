@@ -1,7 +1,8 @@
 """Processes of the product that start in a moment: forked from a server that has imported it, otherwise the command itself.
 
 Importing takes longer than everything else a start does, and a test that kills hundreds of times pays it hundreds of
-times. The child runs `amends.cli.run` with its own arguments and environment; it is a process of its own in every way.
+times. One such server serves a whole test process (`running`). The child runs `amends.cli.run`, or what a test names, with
+its own arguments and environment; it is a process of its own in every way.
 """
 
 import contextlib
@@ -20,6 +21,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _PRODUCT = ("amends.cli", "amends.apart", *(f"services.{name}.wiring" for name in ("intake", "policy", "notifier")))
+_TESTS = ("tests.services.notifier.child", "tests.services.intake.intake_process")
+"""What tests run as processes of their own beside the product's own commands."""
+
+_running: "ForkServer | None" = None
 
 
 class Forked:
@@ -91,9 +96,25 @@ class ForkServer:
             child.ended.set()
 
 
+def running() -> ForkServer:
+    """The server of this test process."""
+    global _running
+    if _running is None:
+        _running = ForkServer().__enter__()
+    return _running
+
+
+def end() -> None:
+    """What `running` started, if anything, is ended."""
+    global _running
+    if _running is not None:
+        _running.__exit__()
+        _running = None
+
+
 def _serve() -> None:
     """The server: one line in for each start, one out with its pid, another one when it has ended."""
-    for module in _PRODUCT:
+    for module in (*_PRODUCT, *_TESTS):
         import_module(module)
     read, write = os.pipe()
     os.set_blocking(write, False)

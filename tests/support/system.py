@@ -23,6 +23,7 @@ import aiohttp
 
 from amends.joined import owner_of
 from shared.clock import TestClock
+from tests.support import forking
 from tests.support.forking import Forked, ForkServer
 
 ROOT = Path(__file__).parents[2]
@@ -76,12 +77,14 @@ class Process:
     def running(self) -> bool:
         return self.handle is not None and self.handle.poll() is None
 
+    def wait(self, longest: float) -> int | None:
+        """The exit code. Raises subprocess.TimeoutExpired."""
+        return None if self.handle is None else self.handle.wait(longest)
+
     def end(self, how: signal.Signals = signal.SIGTERM, longest: float = 25) -> int | None:
-        if self.handle is None:
-            return None
-        if self.running:
+        if self.handle is not None and self.running:
             self.handle.send_signal(how)
-        return self.handle.wait(longest)
+        return self.wait(longest)
 
 
 @dataclass
@@ -97,8 +100,8 @@ class System:
     env: Mapping[str, str] = field(default_factory=dict)
     replicas: int = 2
     processes: list[Process] = field(default_factory=list)
-    server: ForkServer | None = None
-    """Where processes are started in a moment, for what starts them hundreds of times."""
+    server: ForkServer | None = field(default_factory=forking.running)
+    """Where processes are started in a moment. None: as the command itself."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -171,11 +174,12 @@ class System:
         await asyncio.gather(*(self._ready(process) for process in self.processes))
 
     async def _migrate(self) -> None:
-        env = self.processes[0].env
-        done = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "amends", "db", "upgrade", cwd=ROOT, env=dict(env)
+        first = self.processes[0]
+        upgrade = Process(
+            "upgrade", ["db", "upgrade"], first.env, first.port, self.folder / "upgrade.log", server=self.server
         )
-        assert await done.wait() == 0, "amends db upgrade failed"
+        upgrade.start()
+        assert await asyncio.to_thread(upgrade.wait, 150) == 0, f"amends db upgrade failed: {upgrade.log.read_text()}"
 
     async def _ready(self, process: Process) -> None:
         async def check() -> bool:

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-import sys
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from amends.serve import HttpServer, until_told_to_stop
@@ -13,6 +14,8 @@ from shared.bus.embedded import EmbeddedBus
 from shared.bus.port import FACTS, BusUnavailable, Topology, queue_of
 from shared.clock import SystemClock
 from shared.settings import Process
+from tests.support import forking
+from tests.support.forking import Forked
 
 
 async def listen(bus: EmbeddedBus, partition: int, out: Path) -> None:
@@ -43,5 +46,11 @@ async def main(folder: Path, port: int, crashpoint: str | None) -> None:
     await asyncio.gather(*listening)
 
 
-if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else None))
+def start(folder: Path, port: int, crashpoint: str | None, log: Path) -> Forked:
+    return forking.running().start([str(folder), str(port), crashpoint or ""], os.environ, log, run=f"{__name__}:run")
+
+
+def run(args: Sequence[str]) -> int:
+    folder, port, crashpoint = args
+    asyncio.run(main(Path(folder), int(port), crashpoint or None))
+    return 0

@@ -1,19 +1,31 @@
-"""Run as a process by tests: plans the messages, sends what it can, until all is settled or it is told to stop."""
+"""A process of its own in tests: plans the messages, sends what it can, until all is settled or it is told to stop."""
 
 import asyncio
 import json
+import os
 import signal
-import sys
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[3]))
+from typing import Any
 
 from shared import crashpoints
 from tests.services.notifier.harness import Marketplace, World, message
+from tests.support import forking
+from tests.support.forking import Forked
 
 
-async def main(said: dict) -> None:
+def start(said: Mapping[str, Any], log: Path) -> Forked:
+    """`said`: store, url, tmp, ability, crash (a crash point, None or "until told"), count."""
+    return forking.running().start([json.dumps(said)], os.environ, log, run=f"{__name__}:run")
+
+
+def run(args: Sequence[str]) -> int:
+    asyncio.run(main(json.loads(args[0])))
+    return 0
+
+
+async def main(said: Mapping[str, Any]) -> None:
     world = World(said["store"], Marketplace(url=said["url"]), {"ability": said["ability"]}, Path(said["tmp"]))
     if said["crash"] != "until told":
         crashpoints.arm(said["crash"])
@@ -29,6 +41,3 @@ async def main(said: dict) -> None:
         await world.publish(*errands)
         await world.advance(timedelta(minutes=10))
     await world.stop()
-
-
-asyncio.run(main(json.loads(sys.argv[1])))

@@ -1,8 +1,6 @@
 """A notifier that dies at each of its crash points, and one that stands still past its lease: never a second message."""
 
 import asyncio
-import json
-import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,10 +9,10 @@ import pytest
 import pytest_asyncio
 
 from shared import crashpoints
+from tests.services.notifier import child
 from tests.services.notifier.harness import Marketplace, Opened, World, message
 
 pytestmark = pytest.mark.asyncio
-CHILD = Path(__file__).with_name("child.py")
 
 
 @pytest_asyncio.fixture
@@ -23,16 +21,13 @@ async def marketplace() -> AsyncIterator[Marketplace]:
         yield running
 
 
-async def child(store_url: str, url: str, tmp: Path, ability: str, crash: str | None, count: int) -> int:
+async def died(store_url: str, url: str, tmp: Path, ability: str, crash: str | None, count: int) -> int:
     """A process of its own that plans `count` messages (again), sends, and ends when all is settled or at the point."""
     said = {"store": store_url, "url": url, "tmp": str(tmp), "ability": ability, "crash": crash, "count": count}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(CHILD), json.dumps(said), cwd=Path(__file__).parents[3],
-        stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode in (0, crashpoints.EXIT_CODE), (out + err).decode()[-2000:]
-    return process.returncode
+    log = tmp / "child.log"
+    code = await asyncio.to_thread(child.start(said, log).wait, 120)
+    assert code in (0, crashpoints.EXIT_CODE), log.read_text()[-2000:]
+    return code
 
 
 @pytest.mark.crash
@@ -43,12 +38,11 @@ async def test_dying_at_each_point(
 ) -> None:
     if point == "notifier.recovering":  # somebody must have left something to recover
         assert (
-            await child(store_url, marketplace.url, tmp_path, ability, "notifier.response:2", 3)
-            == crashpoints.EXIT_CODE
+            await died(store_url, marketplace.url, tmp_path, ability, "notifier.response:2", 3) == crashpoints.EXIT_CODE
         )
-    crashed = await child(store_url, marketplace.url, tmp_path, ability, f"{point}:1", 3)
+    crashed = await died(store_url, marketplace.url, tmp_path, ability, f"{point}:1", 3)
     assert crashed == crashpoints.EXIT_CODE
-    assert await child(store_url, marketplace.url, tmp_path, ability, None, 3) == 0
+    assert await died(store_url, marketplace.url, tmp_path, ability, None, 3) == 0
     world = World(store_url, marketplace, {"ability": ability}, tmp_path)
     await world.start()
     statuses = {n: await world.status(f"msg_toy_{n:04}") for n in (1, 2, 3)}

@@ -1,9 +1,7 @@
 """Under load: what is in memory is bounded, a stop leaves nothing in doubt, outcomes that cannot be stored go on as doubts."""
 
 import asyncio
-import json
 import signal
-import sys
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -15,12 +13,12 @@ from services.notifier.lines import MOST_UNDER_WAY
 from shared import ids
 from shared.bus.port import OUTBOUND, Event
 from shared.domain.facts import encode
+from tests.services.notifier import child
 from tests.services.notifier.harness import TYPES, Marketplace, Opened, World, message, withdrawal
 from tests.support.asgi import _ask
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio
-CHILD = Path(__file__).with_name("child.py")
 MANY = 200
 
 
@@ -33,12 +31,10 @@ async def statuses(world: World) -> Counter[str]:
 async def test_a_stop_under_load_leaves_nothing_in_doubt(store_url: str, tmp_path: Path) -> None:
     async with Marketplace(delay=0.05).running() as shop:
         said = {"store": store_url, "url": shop.url, "tmp": str(tmp_path), "ability": "blind", "count": MANY}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, str(CHILD), json.dumps({**said, "crash": "until told"}), cwd=Path(__file__).parents[3]
-        )
+        process = child.start({**said, "crash": "until told"}, tmp_path / "child.log")
         await until(lambda: len(shop.taken) >= 40, 60, "messages on their way")
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 60) == 0
+        assert await asyncio.to_thread(process.wait, 60) == 0
         world = World(store_url, shop, {"ability": "blind"}, tmp_path)
         shop.delay = 0.0
         before = len(shop.taken)
