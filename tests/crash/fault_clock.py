@@ -12,6 +12,7 @@ import aiohttp
 from tests.crash.fault_trial import LONGEST, Trial
 from tests.crash.picture import Violation
 from tests.support import servers
+from tests.support.forking import ForkServer
 from tests.support.servers import NoService
 from tests.support.system import Process, System
 from tests.support.waiting import until
@@ -54,6 +55,9 @@ def faketime() -> Path:
 @dataclass
 class OnWallClocks(System):
     """The stack apart on the machine's own clock, which can be set for each process alone. Nothing of the sandbox."""
+
+    server: ForkServer | None = None
+    """A library is laid before the others only where a process begins with it."""
 
     def _apart(self) -> list[Process]:
         library = faketime()
