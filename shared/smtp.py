@@ -25,8 +25,8 @@ from shared.http import THIS_MACHINE
 from shared.ports import Account, Attempt, Done, InDoubt, NotSent, Refused, Secrets, each_secret
 
 Tls = Literal["starttls", "tls", "none"]
-PORTS: Mapping[Tls, int] = {"starttls": 587, "tls": 465, "none": 25}
-ADDRESS = re.compile(
+_PORTS: Mapping[Tls, int] = {"starttls": 587, "tls": 465, "none": 25}
+_ADDRESS = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,24}"
 )
 _SECONDS = 8.0
@@ -69,11 +69,11 @@ class MailServer:
         if not host:
             return None
         tls, sender = cast(Tls, told.get("smtp_tls") or "starttls"), str(told.get("mail_from") or "")
-        if faults := list(_faults(host, tls, sender)):
+        if faults := _faults(host, tls, sender):
             raise ConfigurationError([f"account {account.id}: {fault}" for fault in faults])
         if account.sandbox and host not in THIS_MACHINE:
             return None
-        port = int(told.get("smtp_port") or PORTS[tls])
+        port = int(told.get("smtp_port") or _PORTS[tls])
         user, passwords = str(told.get("smtp_user") or ""), each_secret(secrets, "smtp_password")
         return cls(host, port, tls, sender, user, passwords)
 
@@ -132,11 +132,7 @@ class _Talk:
 
     def meaning(self, fault: Exception, id_: str) -> Attempt:
         if isinstance(fault, SMTPResponseException) and 400 <= fault.code < 600:
-            why = f"the mail server says {fault.code} {_shown(fault.message)}"
-            later = fault.code < 500 or (
-                fault.code == 552 and isinstance(fault, SMTPRecipientRefused)
-            )  # RFC 5321 4.5.3.1.10
-            return NotSent(why) if later else Refused(why, account_wide=isinstance(fault, SMTPAuthenticationError))
+            return _clear(fault)
         if self._handing_over:
             named = message_id(id_, self._server.sender)
             return InDoubt(f"no clear answer of the mail server to {named}: {type(fault).__name__}")
@@ -154,9 +150,17 @@ class _Talk:
         self._smtp.close()
 
 
+def _clear(fault: SMTPResponseException) -> Attempt:
+    """A clear no, for now or for good. 552 to a recipient is "too many" in an older spelling (RFC 5321, 4.5.3.1.10)."""
+    why = f"the mail server says {fault.code} {_shown(fault.message)}"
+    if fault.code < 500 or (fault.code == 552 and isinstance(fault, SMTPRecipientRefused)):
+        return NotSent(why)
+    return Refused(why, account_wide=isinstance(fault, SMTPAuthenticationError))
+
+
 def is_address(text: str) -> bool:
     """A plain address: no name beside it, no comment, no quotes, nothing beyond ASCII."""
-    return len(text) <= _LONGEST_ADDRESS and ADDRESS.fullmatch(text) is not None
+    return len(text) <= _LONGEST_ADDRESS and _ADDRESS.fullmatch(text) is not None
 
 
 def message_id(id_: str, sender: str) -> str:
@@ -188,8 +192,8 @@ def _shown(said: Any) -> str:
 
 def _faults(host: str, tls: str, sender: str) -> list[str]:
     found = []
-    if tls not in PORTS:
-        found.append(f"smtp_tls must be one of {', '.join(PORTS)}")
+    if tls not in _PORTS:
+        found.append(f"smtp_tls must be one of {', '.join(_PORTS)}")
     if tls == "none" and host not in THIS_MACHINE:
         found.append("smtp_tls may be none for a mail server on this very machine only")
     if not is_address(sender):

@@ -34,7 +34,7 @@ def check(
     for look in _looks(config) if config is not None else ():
         _kept(faults, look)
     if faults or config is None:
-        raise ConfigurationError(faults)
+        raise ConfigurationError(list(dict.fromkeys(faults)))
     accounts = [{"account": id_, "marketplace": e.account.marketplace} for id_, e in config.accounts.items()]
     if as_json:
         show(accounts, as_json=True)
@@ -64,3 +64,16 @@ def _looks(config: "Config") -> Iterator[Callable[[], object]]:
     for name in sorted(names):
         for facet in (registry.webhooks, registry.records, registry.sources, registry.channels):
             yield partial(facet, name)
+    for account in config.accounts:
+        yield partial(_channel, config, account)
+
+
+def _channel(config: "Config", account: str) -> None:
+    """Raises ConfigurationError: settings that do not go together are the channel's own to find."""
+    from shared.clock import SystemClock
+    from shared.http import Http
+
+    entry = config.accounts[account]
+    make = config.registry.channels(entry.account.marketplace)
+    if make is not None:
+        make(entry.account, config.secrets_for(account, "channel"), Http(), SystemClock())

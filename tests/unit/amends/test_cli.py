@@ -138,6 +138,17 @@ def test_playbooks_and_marketplaces_are_part_of_a_configuration(amends: Amends, 
     assert f"{tmp_path}/markets/acme/webhook.py: has no verify, dedupe_key, reply" in done.stderr
 
 
+def test_what_only_a_channel_can_tell_is_part_of_a_configuration(amends: Amends, tmp_path: Path) -> None:
+    path = tmp_path / "accounts.yaml"
+    secrets = "{notification_key: k, lwa_client_id: c, lwa_client_secret: s, refresh_token: r}"
+    settings = "{smtp_host: mail.teapot.example, smtp_tls: none, mail_from: Blue Teapot}"
+    path.write_text(f"accounts: [{{id: amz, marketplace: amazon, secrets: {secrets}, settings: {settings}}}]\n")
+    done = amends("config", "check", path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert [line.split(": account ")[1].partition(":")[0] for line in done.stderr.splitlines()] == ["amz", "amz"]
+    assert "smtp_tls" in done.stderr and "mail_from" in done.stderr
+
+
 def test_a_sound_configuration(amends: Amends) -> None:
     done = amends("config", "check", "amends/sandbox_accounts.yaml")
     assert (done.returncode, done.stderr) == (0, "")
