@@ -86,6 +86,9 @@ class Metrics:
         self.unpublished_oldest_seconds = self._gauge(
             "unpublished_oldest_seconds", "age of the oldest event", "service"
         )
+        self.source_away_seconds = self._gauge(
+            "source_away_seconds", "for how long a way to the marketplace's news has been shut", "marketplace", "way"
+        )
         self.parked = self._counter("parked", "set aside because it failed alone", "service", "reason")
 
     def _cases(self) -> None:

@@ -163,6 +163,8 @@ class Page:
     records: tuple[Record, ...] = ()
     refs: tuple[str, ...] = ()
     cursor: Mapping[str, Any] | None = None
+    away: tuple[str, ...] = ()
+    """Ways of this source, by name (a mailbox), that could not be read this time; the rest goes on without them."""
 
 
 class Source(Protocol):
@@ -189,9 +191,10 @@ class Listener(Protocol):
         """Whether this account listens at all."""
         ...
 
-    async def listen(self, take: Take) -> None:
-        """One connection's life. A message is acknowledged only after `take` has answered True. Returns when the connection
-        is over, or raises shared.http.HttpFault kinds; whoever holds the account's lease then connects anew."""
+    async def listen(self, take: Take, opened: Callable[[], None] = ...) -> None:
+        """One connection's life. `opened` is called once it stands. A message is acknowledged only after `take` has answered
+        True. Returns when the connection is over, or raises shared.http.HttpFault kinds; whoever holds the account's lease
+        then connects anew."""
         ...
 
 

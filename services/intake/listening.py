@@ -6,6 +6,7 @@ A message enters by the same corridor as a webhook: read, committed by the one w
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from services.intake import deliveries
 from services.intake.handlers import Writer
@@ -31,12 +32,17 @@ _HOLD = (
 _LET_GO = "UPDATE listeners SET lease_until = 0 WHERE account = :account AND owner = :owner"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Open:
-    """One account's connection as long as its configuration stays the same."""
+    """One account's connection as long as its configuration stays the same. `away`: since when there is none."""
 
     entry: AccountEntry
-    task: asyncio.Task[None]
+    listener: Listener
+    away: float | None
+    task: asyncio.Task[None] | None = None
+
+    def stands(self) -> None:
+        self.away = None
 
 
 class Listening:
@@ -74,9 +80,14 @@ class Listening:
         for account in wanted.keys() - mine:
             await self._close(account)
         for account in sorted(mine - self._open.keys() if not self._stopping else ()):
-            entry, listener = wanted[account]
-            self._open[account] = _Open(entry, asyncio.create_task(self._keep(entry, listener)))
+            held = self._open[account] = _Open(*wanted[account], away=monotonic())
+            held.task = asyncio.create_task(self._keep(held))
         return False
+
+    def away(self) -> dict[str, float]:
+        """For how many seconds each account that is ours has had no connection; 0 while it has one."""
+        now = monotonic()
+        return {account: 0.0 if held.away is None else now - held.away for account, held in self._open.items()}
 
     async def stop(self) -> None:
         """What was not committed is not acknowledged: it comes again."""
@@ -113,21 +124,22 @@ class Listening:
 
     async def _close(self, account: str) -> None:
         held = self._open.pop(account, None)
-        if held is not None:
+        if held is not None and held.task is not None:
             held.task.cancel()
             await asyncio.gather(held.task, return_exceptions=True)
 
-    async def _keep(self, entry: AccountEntry, listener: Listener) -> None:
+    async def _keep(self, held: _Open) -> None:
         """Connects again and again on a growing gap of real time."""
-        failed = 0
+        failed, entry = 0, held.entry
         while True:
             began, why = monotonic(), "closed by the other side"
             try:
-                await listener.listen(lambda inbound, settings: self._take(entry, inbound, settings))
+                await held.listener.listen(partial(self._take, entry), held.stands)
             except HttpFault as fault:
                 why = fault.why
             except Exception:  # a bug of ours must not end the listening
                 log.exception("listener_failed", account=entry.account.id)
+            held.away = monotonic() if held.away is None else held.away
             failed = 0 if monotonic() - began >= _SETTLED else failed
             gap = _GAPS[min(failed, len(_GAPS) - 1)]
             log.warning("listener_reconnects", account=entry.account.id, why=why, after=gap)

@@ -10,6 +10,7 @@ import msgspec
 
 from services.intake import reads, store
 from services.intake.handlers import HandOver
+from services.intake.reach import Ways
 from services.intake.reads import Comparer, Reader, Readers
 from services.intake.settings import Settings
 from services.intake.store import Ask
@@ -43,6 +44,7 @@ class Polls:
     ) -> None:  # fmt: skip
         self._database, self._readers, self._comparer, self._relay = database, readers, comparer, relay
         self._clock, self._settings, self._owner = clock, settings, owner
+        self.ways = Ways()
         self._claims = 0
         self._running: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -142,6 +144,7 @@ class Polls:
             await self._again(claim, reader, fault)
             return None
         reader.breaker.success()
+        self.ways.read(claim.account, page, began, first=claim.cursor is None)
         *portions, last = reads.portions(page.records)
         for portion in portions:
             if not await self._kept(claim, reader, Page(portion), began, whole=False):

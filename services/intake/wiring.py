@@ -13,6 +13,7 @@ from services.intake.handlers import Writer
 from services.intake.limits import Limits
 from services.intake.listening import Listening
 from services.intake.polls import Polls
+from services.intake.reach import Reach
 from services.intake.reads import Comparer, Readers
 from services.intake.replay import Replay
 from services.intake.settings import Settings
@@ -26,7 +27,7 @@ from shared.clock import Clock, monotonic
 from shared.cursors import Cursors
 from shared.errors import NotFound, Unavailable
 from shared.http import Guard, Http, base_host
-from shared.metrics import Metrics
+from shared.metrics import Metrics, replace
 from shared.settings import Process
 from shared.store import migrate
 from shared.store.opening import clock_fault, open_at_head
@@ -180,6 +181,7 @@ class Intake:
         )  # fmt: skip
         self.polls = Polls(self.database, self._readers, comparer, self.relay, self._clock, settings, owner)
         self.listening = Listening(self.database, self._config, self.writer, self._clock, telling, owner)
+        self._reach = Reach(self.database, self._config, self.polls.ways, self.listening, self._clock)
 
     async def _count_backlog(self, limits: Limits) -> None:
         limits.backlog = await self.relay.waiting()
@@ -204,3 +206,4 @@ class Intake:
     async def _refresh(self) -> None:
         oldest = await self.relay.oldest_unpublished_seconds()
         self._metrics.unpublished_oldest_seconds.labels(self.name).set(oldest)
+        replace(self._metrics.source_away_seconds, await self._reach.away())

@@ -164,6 +164,7 @@ async def test_a_poll_begins_with_the_mailbox_and_goes_on_without_it(post: Post)
         away = Source(post.account(imap_port=free_port()), {"imap_password": PASSWORD}, http, TestClock(NOW))
         page = await away.poll(None, None)
         assert [record.body.get("status") for record in page.records] == ["UNREACHABLE"]
+        assert page.away == ("mailbox",)
         assert page.cursor == {"stage": "mail", "done": []}, "and the report is asked for next"
     finally:
         await http.close()

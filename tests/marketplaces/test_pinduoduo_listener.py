@@ -7,7 +7,7 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -325,6 +325,39 @@ async def test_a_lost_connection_is_made_anew_and_repeats_are_one(
             "sent again with another time, one news"
         )
     assert server.open == 0, "a stop leaves no connection behind"
+
+
+@pytest.mark.asyncio
+async def test_how_long_there_has_been_no_connection_is_told(
+    service: tuple[Service, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real time, as the connection's own: a refused one grows older, an open one is 0, a lost one begins anew."""
+    monkeypatch.setattr(listening, "_GAPS", (0.01,))
+    server, url = service
+
+    async def away(intake: Intake) -> float:
+        text = (await intake._metrics.exposition()).decode()
+        return float(
+            text.partition('amends_source_away_seconds{marketplace="pinduoduo",way="connection"} ')[2].split()[0]
+        )
+
+    monkeypatch.setattr(f"{__name__}.SECRET", "changed at the marketplace")
+    async with intake_on(tmp_path, url) as intake:
+        await true(lambda: server.refused > 1)
+        first = await away(intake)
+        await true(lambda: server.refused > 3)
+        assert await away(intake) > first > 0
+        monkeypatch.setattr(f"{__name__}.SECRET", "s3cr3t-demo")
+        await true(lambda: server.open)
+        await until(lambda: _is(away(intake), 0.0), "the connection's standing", 20)
+        monkeypatch.setattr(f"{__name__}.SECRET", "changed again")
+        await server.hang_up()
+        await true(lambda: server.refused > 5)
+        assert await away(intake) > 0
+
+
+async def _is(told: Awaitable[float], wanted: float) -> bool:
+    return await told == wanted
 
 
 @pytest.mark.asyncio

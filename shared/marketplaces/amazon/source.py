@@ -87,7 +87,8 @@ class Source:
             found = await mailbox.read(since)
         except HttpFault as fault:
             how = "REFUSED" if isinstance(fault, RefusedFault) else "UNREACHABLE"
-            return Page(records=(_health("mailbox", how),), cursor={"stage": "mail", "done": []})
+            cursor = {"stage": "mail", "done": []}
+            return Page(records=(_health("mailbox", how),), cursor=cursor, away=("mailbox",))
         return Page(
             records=(*found.values(), _health("mailbox", "DONE")), cursor={"stage": "mail", "done": list(found)}
         )

@@ -6,7 +6,7 @@ connection, and the next one brings it.
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import md5
 from typing import Any
@@ -46,13 +46,14 @@ class Listener:
         told = self.account.settings.get("message_service")
         return not self.account.sandbox if told is None else bool(told)
 
-    async def listen(self, take: Take) -> None:
+    async def listen(self, take: Take, opened: Callable[[], None] = lambda: None) -> None:
         timeout = aiohttp.ClientTimeout(total=None, connect=10)
         try:
             async with (
                 aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session,
                 session.ws_connect(self._url(), max_msg_size=_MOST) as socket,
             ):
+                opened()
                 await _Conversation(socket, take, self.clock).hold()
         except aiohttp.WSServerHandshakeError as fault:
             raise RefusedFault(f"the message service refused: HTTP {fault.status}", fault.status) from fault

@@ -212,6 +212,30 @@ async def test_the_breaker_of_one_account_does_not_stop_another(rig: Any, monkey
     assert len({f.external_id for f in rig.facts("return.requested") if f.account == "toy-b"}) == 12
 
 
+async def test_how_long_polls_have_failed_is_told_from_when_they_should_have_been_whole(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> Any:
+        raise TimeoutError
+
+    async def away() -> float | None:
+        await rig.metrics.exposition()
+        labels = {"marketplace": "toy", "way": "poll"}
+        return rig.metrics.registry.get_sample_value("amends_source_away_seconds", labels)
+
+    await rig.drain()
+    monkeypatch.setattr(rig.intake._readers.get("toy-b").source, "poll", broken)
+    assert await away() == 0.0
+    await rig.advance(timedelta(minutes=10))
+    assert await away() == 0.0, "just due"
+    for minutes in (10, 20):
+        await rig.advance(timedelta(minutes=minutes))
+    assert await away() == 30 * 60.0, "the worst of the accounts"
+    monkeypatch.undo()
+    await rig.advance(timedelta(minutes=10))
+    assert await away() == 0.0
+
+
 async def test_a_records_bug_keeps_both_sides_and_replay_gives_the_facts(
     rig: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,6 +169,7 @@ PROMISED = {
     "amends_dispute_rate": {"account"},
     "amends_first_response_seconds": set(),
     "amends_log_lines_lost_total": set(),
+    "amends_source_away_seconds": {"marketplace", "way"},
 }
 
 
