@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import pytest
 import pytest_asyncio
 
 from amends.serve import HttpServer
-from shared.clock import TestClock
 from shared.domain.errands import Errand
 from shared.domain.money import Money
 from shared.domain.order import Buyer
@@ -23,38 +22,15 @@ from shared.marketplaces.aliexpress.channel import Channel
 from shared.marketplaces.aliexpress.source import FINISHED_PAGES, Source
 from shared.ports import Account, Assisted, Done, Found, Inbound, InDoubt, NotSent, Refused
 from tests.marketplaces.aliexpress_walk import START
+from tests.support import market
+from tests.support.market import opened
 
 SECRETS = {"app_key": "500001", "app_secret": ("demo-secret-0001", "older"), "access_token": "demo-token"}
 ORDER = "8200001234567890"
 pytestmark = pytest.mark.asyncio
 
 
-@dataclass
-class Shop:
-    account: Account
-    clock: TestClock
-    http: Http
-    url: str
-    faults: list[str | None]
-    """What becomes of the next calls, in order."""
-
-    @property
-    def source(self) -> Source:
-        return Source(self.account, SECRETS, self.http, self.clock)
-
-    @property
-    def channel(self) -> Channel:
-        return Channel(self.account, SECRETS, self.http, self.clock)
-
-    async def control(self, path: str, body: Any = None) -> Any:
-        quiet = Http()
-        try:
-            content = None if body is None else msgspec.json.encode(body)
-            call = Call("GET" if body is None else "POST", f"{self.url}/_control/{path}", body=content)
-            return (await quiet.call(call)).json()
-        finally:
-            await quiet.close()
-
+class Shop(market.Shop):
     async def stage(self, order: str = ORDER, **given: Any) -> dict[str, Any]:
         body: dict[str, Any] = await self.control("issues", {"order_id": order, **given})
         return body
@@ -95,21 +71,9 @@ def replace_struct(errand: Errand, **changes: Any) -> Errand:
 
 @pytest_asyncio.fixture
 async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    clock = TestClock(START)
     account = Account("ae-main", "aliexpress", settings={"return_address_id": "4711"})
-    server = HttpServer(simulator.create(account, SECRETS, clock, tmp_path / "issues.json"))
-    await server.start()
-    faults: list[str | None] = []
-
-    async def fault(_: Call) -> str | None:
-        return faults.pop(0) if faults else None
-
-    http = Http(fault=fault)
-    try:
-        yield Shop(replace(account, base_url=server.url), clock, http, server.url, faults)
-    finally:
-        await http.close()
-        await server.stop()
+    async with opened(Shop, account, SECRETS, START, tmp_path / "issues.json") as found:
+        yield found
 
 
 async def test_an_order_nobody_staged_has_a_dispute_that_waits_for_us(shop: Shop) -> None:
@@ -136,28 +100,16 @@ async def test_the_simulators_push_is_genuine(shop: Shop) -> None:
     assert webhook.parse(inbound, shop.account).ref == f"order:{ORDER}"  # type: ignore[union-attr]
 
 
-async def sweep(shop: Shop, since: Any) -> tuple[list[str], int]:
-    refs: list[str] = []
-    pages, cursor = 0, None
-    while True:
-        page = await shop.source.poll(cursor, since)
-        refs += page.refs
-        pages += 1
-        cursor = page.cursor
-        if cursor is None:
-            return refs, pages
-
-
 async def test_the_sweep_reads_all_in_progress_and_later_only_what_changed(shop: Shop) -> None:
     staged = [await shop.stage(f"82000000000{n:03d}0") for n in range(103)]
-    refs, pages = await sweep(shop, None)
+    _, refs, pages = await shop.sweep()
     assert len(set(refs)) == 103 and pages == 3
     began = shop.clock.now()
     shop.clock.advance(timedelta(hours=3))
-    assert (await sweep(shop, began + timedelta(hours=2)))[0] == []
+    assert (await shop.sweep(began + timedelta(hours=2)))[1] == []
     await shop.does(staged[7], "buyer_modifies", amount="3.00")
     await shop.does(staged[8], "buyer_cancels")
-    refs, _ = await sweep(shop, began + timedelta(hours=2))
+    _, refs, _ = await shop.sweep(began + timedelta(hours=2))
     assert sorted(refs) == sorted(f"issue:{s['issue_id']}:{s['buyer_login_id']}" for s in staged[7:9])
 
 
@@ -175,7 +127,7 @@ async def test_ended_disputes_are_read_some_pages_deep(shop: Shop) -> None:
         issue = await shop.stage(f"82000000{n:05d}0")
         await shop.does(issue, "buyer_cancels")
     shop.clock.advance(timedelta(days=9))
-    _, pages = await sweep(shop, shop.clock.now() - timedelta(hours=1))
+    _, _, pages = await shop.sweep(shop.clock.now() - timedelta(hours=1))
     assert pages == 1 + FINISHED_PAGES + 1
 
 

@@ -13,12 +13,11 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from amends.serve import HttpServer
-from shared.marketplaces.aliexpress import simulator
 from shared.ports import Account
 from tests.marketplaces.aliexpress_walk import START
-from tests.support import pushes
-from tests.support.system import System, until
+from tests.support import market, pushes
+from tests.support.market import rehearsed
+from tests.support.system import until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow, pytest.mark.timeout(400)]
 SECRETS = {"app_key": pushes.APP_KEY, "app_secret": pushes.APP_SECRET, "access_token": "demo-token"}
@@ -28,16 +27,7 @@ def usd(value: str) -> dict[str, str]:
     return {"value": value, "currency": "USD"}
 
 
-class Rehearsal:
-    def __init__(self, system: System, url: str) -> None:
-        self.system, self.url = system, url
-
-    async def control(self, path: str, body: Any = None) -> Any:
-        async with aiohttp.ClientSession() as session:
-            method = "GET" if body is None else "POST"
-            async with session.request(method, f"{self.url}/_control/{path}", json=body) as answer:
-                return await answer.json()
-
+class Rehearsal(market.Rehearsal):
     async def does(self, issue: dict[str, Any], move: str, **given: Any) -> dict[str, Any]:
         """The marketplace moves the dispute and tells us that something has happened."""
         await self.control(f"issues/{issue['issue_id']}", {"do": move, **given})
@@ -56,32 +46,24 @@ class Rehearsal:
         return await self.system.case_of(issue["issue_id"])
 
     async def act(self, issue: dict[str, Any], action: str, **params: Any) -> None:
-        case = await self.case(issue)
-        body = {"action": action, "params": params, "reason": "rehearsal"}
-        await self.system.post(
-            f"/v1/cases/{case['id']}/actions", body, headers={"Idempotency-Key": f"{action}-{case['seq']}"}
-        )
-        await self.system.drain()
+        await self.decide(await self.case(issue), action, **params)
 
     async def messages(self, issue: dict[str, Any]) -> list[tuple[str, str]]:
-        case = await self.case(issue)
-        return [(m["purpose"], m["status"]) for m in await self.system.messages(case["id"])]
+        return await self.told(await self.case(issue))
 
     async def sent(self) -> list[str]:
         return [row["method"].rpartition(".")[2] for row in await self.control("sent")]
 
 
+def accounts(url: str) -> str:
+    return pushes.accounts("http://127.0.0.1:9", url)
+
+
 @pytest_asyncio.fixture
 async def shop(tmp_path: Path) -> AsyncIterator[Rehearsal]:
-    system = System(tmp_path, "", START, None)
-    server = HttpServer(simulator.create(Account("ae-main", "aliexpress"), SECRETS, system.clock))
-    await server.start()
-    system.config.write_text(pushes.accounts("http://127.0.0.1:9", server.url))
-    try:
-        async with system:
-            yield Rehearsal(system, server.url)
-    finally:
-        await server.stop()
+    account = Account("ae-main", "aliexpress")
+    async with rehearsed(Rehearsal, account, SECRETS, START, tmp_path, accounts) as found:
+        yield found
 
 
 async def test_a_counter_plan_that_the_buyer_accepts(shop: Rehearsal) -> None:

@@ -4,14 +4,12 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
-from amends.serve import HttpServer
-from shared.marketplaces.amazon import simulator
 from shared.ports import Account
-from tests.support.system import System
+from tests.support import market
+from tests.support.market import rehearsed
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow, pytest.mark.timeout(400)]
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -37,15 +35,8 @@ FACTS = (
 )
 
 
-class Rehearsal:
-    def __init__(self, system: System, url: str) -> None:
-        self.system, self.url, self.turns = system, url, 0
-
-    async def control(self, path: str, body: Any = None) -> Any:
-        async with aiohttp.ClientSession() as session:
-            method = "GET" if body is None else "POST"
-            async with session.request(method, f"{self.url}/_control/{path}", json=body) as answer:
-                return await answer.json()
+class Rehearsal(market.Rehearsal):
+    turns = 0
 
     async def poll(self) -> None:
         await self.system.advance(timedelta(minutes=2))
@@ -103,15 +94,9 @@ class Rehearsal:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rehearsal]:
     """One running product for all: each test has an order of its own."""
-    system = System(tmp_path_factory.mktemp("amazon"), "", START, None)
-    server = HttpServer(simulator.create(Account("amz", "amazon"), SECRETS, system.clock))
-    await server.start()
-    system.config.write_text(ACCOUNTS.format(url=server.url))
-    try:
-        async with system:
-            yield Rehearsal(system, server.url)
-    finally:
-        await server.stop()
+    folder, account = tmp_path_factory.mktemp("amazon"), Account("amz", "amazon")
+    async with rehearsed(Rehearsal, account, SECRETS, START, folder, ACCOUNTS.format) as found:
+        yield found
 
 
 async def test_a_return_from_the_report_to_the_refund(shop: Rehearsal) -> None:

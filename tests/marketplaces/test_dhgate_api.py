@@ -1,8 +1,8 @@
 """Source and channel against the simulator, over real HTTP: sweeps, windows, mail, doubt, prepared acts."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,65 +11,29 @@ import pytest
 import pytest_asyncio
 
 from amends.serve import HttpServer
-from shared.clock import TestClock
 from shared.domain.errands import Errand
 from shared.domain.money import Money
 from shared.domain.order import Buyer
-from shared.http import Call, Http, RefusedFault
+from shared.http import RefusedFault
 from shared.marketplaces.dhgate import simulator
 from shared.marketplaces.dhgate.channel import Channel
 from shared.marketplaces.dhgate.source import Source
-from shared.ports import Account, Assisted, Done, Found, InDoubt, NotSent, NotYetThere, Record, Refused
+from shared.ports import Account, Assisted, Done, Found, InDoubt, NotSent, NotYetThere, Refused
 from tests.marketplaces.dhgate_walk import ADDRESS, ORDER, START
+from tests.support import market
+from tests.support.market import opened
 
 SECRETS = {"access_token": ("demo-token", "older"), "client_id": "c", "client_secret": "s"}
 pytestmark = pytest.mark.asyncio
 
 
-@dataclass
-class Shop:
-    account: Account
-    clock: TestClock
-    http: Http
-    url: str
-    faults: list[str | None]
-    """What becomes of the next calls, in order."""
-    calls: list[Call]
-
-    def __post_init__(self) -> None:
-        self.source = Source(self.account, SECRETS, self.http, self.clock)
-
-    @property
-    def channel(self) -> Channel:
-        return Channel(self.account, SECRETS, self.http, self.clock)
-
-    async def control(self, path: str, body: Any = None) -> Any:
-        quiet = Http()
-        try:
-            content = None if body is None else msgspec.json.encode(body)
-            call = Call("GET" if body is None else "POST", f"{self.url}/_control/{path}", body=content)
-            return (await quiet.call(call)).json()
-        finally:
-            await quiet.close()
-
+class Shop(market.Shop):
     async def stage(self, order: str = ORDER, **given: Any) -> dict[str, Any]:
         body: dict[str, Any] = await self.control("orders", {"order_id": order, **given})
         return body
 
     async def does(self, move: str, order: str = ORDER, **given: Any) -> None:
         await self.control(f"orders/{order}", {"do": move, **given})
-
-    async def sweep(self, since: datetime | None) -> tuple[list[Record], list[str]]:
-        records: list[Record] = []
-        refs: list[str] = []
-        cursor = None
-        while True:
-            page = await self.source.poll(cursor, since)
-            records += page.records
-            refs += page.refs
-            cursor = page.cursor
-            if cursor is None:
-                return records, refs
 
     def errand(
         self, name: str, order: dict[str, Any], what: Any = "message", money: str | None = None, **params: Any
@@ -83,23 +47,9 @@ class Shop:
 
 @pytest_asyncio.fixture
 async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    clock = TestClock(START)
     account = Account("dh-main", "dhgate", settings={"return_address": ADDRESS})
-    server = HttpServer(simulator.create(account, SECRETS, clock, tmp_path / "orders.json"))
-    await server.start()
-    faults: list[str | None] = []
-    calls: list[Call] = []
-
-    async def fault(call: Call) -> str | None:
-        calls.append(call)
-        return faults.pop(0) if faults else None
-
-    http = Http(fault=fault)
-    try:
-        yield Shop(replace(account, base_url=server.url), clock, http, server.url, faults, calls)
-    finally:
-        await http.close()
-        await server.stop()
+    async with opened(Shop, account, SECRETS, START, tmp_path / "orders.json") as found:
+        yield found
 
 
 # reading
@@ -126,7 +76,7 @@ async def test_the_first_sweep_reads_open_disputes_and_late_orders_not_what_had_
     await shop.stage("2611200002")
     await shop.does("opens_dispute", "2611200002")
     await shop.does("closes", "2611200002")
-    records, refs = await shop.sweep(None)
+    records, refs, _ = await shop.sweep(None)
     assert [r.ref for r in records] == ["dispute:2611200001", "order:2611200001", "order:2611200002"]
     assert refs == ["parcel:2611200001", "parcel:2611200002"]
 
@@ -141,11 +91,11 @@ async def test_later_sweeps_read_what_changed_and_fetch_nothing_twice(shop: Shop
     await shop.does("ships", "2611200001")
     await shop.does("opens_dispute", "2611200002")
     await shop.does("closes", "2611200002", refund=5)
-    records, refs = await shop.sweep(began)
+    records, refs, _ = await shop.sweep(began)
     assert {r.ref for r in records} >= {"order:2611200001"}
     assert refs == ["closed:2611200002", "parcel:2611200001", "parcel:2611200002"]
     shop.clock.advance(timedelta(days=9))
-    records, refs = await shop.sweep(shop.clock.now() - timedelta(hours=1))
+    records, refs, _ = await shop.sweep(shop.clock.now() - timedelta(hours=1))
     assert (records, refs) == ([], [])
 
 
@@ -215,7 +165,7 @@ async def test_a_payment_mail_is_a_doorbell_for_the_order_it_names(shop: Shop) -
     await shop.stage()
     await shop.does("opens_dispute")
     notice = await shop.control("notice", {"order_id": ORDER})
-    _, refs = await shop.sweep(START)
+    _, refs, _ = await shop.sweep(START)
     assert f"notice:{notice['msgId']}" in refs
     found = {record.ref for record in await shop.source.fetch(f"notice:{notice['msgId']}")}
     assert found == {f"parcel:{ORDER}", f"order:{ORDER}", f"dispute:{ORDER}"}

@@ -5,15 +5,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
-from amends.serve import HttpServer
-from shared.marketplaces.dhgate import simulator
 from shared.ports import Account
 from tests.marketplaces.dhgate_walk import ADDRESS, ORDER, START
-from tests.support.system import System
+from tests.support import market
+from tests.support.market import rehearsed
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow, pytest.mark.timeout(400)]
 SECRETS = {"access_token": "demo-token"}
@@ -33,18 +31,7 @@ accounts:
 """
 
 
-class Rehearsal:
-    def __init__(self, system: System, url: str) -> None:
-        self.system, self.url = system, url
-
-    async def control(self, path: str, body: Any = None) -> Any:
-        method = "GET" if body is None else "POST"
-        async with (
-            aiohttp.ClientSession() as session,
-            session.request(method, f"{self.url}/_control/{path}", json=body) as answer,
-        ):
-            return await answer.json()
-
+class Rehearsal(market.Rehearsal):
     async def does(self, move: str, **given: Any) -> None:
         """The order moves, ten minutes pass, and the account is polled."""
         await self.control(f"orders/{ORDER}", {"do": move, **given})
@@ -60,11 +47,7 @@ class Rehearsal:
         return found
 
     async def act(self, kind: str, action: str, **params: Any) -> None:
-        case = await self.case(kind)
-        body = {"action": action, "params": params, "reason": "rehearsal"}
-        path, key = f"/v1/cases/{case['id']}/actions", f"{action}-{case['seq']}"
-        await self.system.post(path, body, headers={"Idempotency-Key": key})
-        await self.system.drain()
+        await self.decide(await self.case(kind), action, **params)
 
     async def assisted(self, kind: str, act: str) -> dict[str, Any]:
         """The prepared task of an act; a person has done it and says so."""
@@ -87,21 +70,16 @@ class Rehearsal:
         ]
 
     async def messages(self, kind: str) -> list[tuple[str, str]]:
-        case = await self.case(kind)
-        return [(m["purpose"], m["status"]) for m in await self.system.messages(case["id"])]
+        return await self.told(await self.case(kind))
 
 
 @pytest_asyncio.fixture
 async def shop(tmp_path: Path) -> AsyncIterator[Rehearsal]:
-    system = System(tmp_path, "", START)
-    server = HttpServer(simulator.create(Account("dh-main", "dhgate"), SECRETS, system.clock))
-    await server.start()
-    system.config.write_text(ACCOUNTS.format(url=server.url, address=ADDRESS))
-    try:
-        async with system:
-            yield Rehearsal(system, server.url)
-    finally:
-        await server.stop()
+    account = Account("dh-main", "dhgate")
+    async with rehearsed(
+        Rehearsal, account, SECRETS, START, tmp_path, lambda url: ACCOUNTS.format(url=url, address=ADDRESS)
+    ) as found:
+        yield found
 
 
 async def test_from_payment_over_an_agreed_return_to_the_money_back(shop: Rehearsal) -> None:

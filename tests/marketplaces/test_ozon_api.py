@@ -1,7 +1,7 @@
 """Source and channel against the simulator, over real HTTP: keys, sweeps, actions on offer, chats, cancellations, doubt."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,51 +11,24 @@ import pytest
 import pytest_asyncio
 
 from amends.serve import HttpServer
-from shared.clock import TestClock
 from shared.domain.errands import Errand
 from shared.domain.money import Money
-from shared.http import Call, Http, RefusedFault
+from shared.http import RefusedFault
 from shared.marketplaces.ozon import records, simulator, webhook
 from shared.marketplaces.ozon.channel import Channel
 from shared.marketplaces.ozon.simulated import APPROVE, PAY_ALL, RECEIVED
 from shared.marketplaces.ozon.source import REQUESTS_PAGE, Source
-from shared.ports import Account, Assisted, Done, Facts, Found, Inbound, InDoubt, NotSent, NotYetThere, Record, Refused
+from shared.ports import Account, Assisted, Done, Facts, Found, Inbound, InDoubt, NotSent, NotYetThere, Refused
 from tests.marketplaces.ozon_walk import POSTING, START
+from tests.support import market
+from tests.support.market import opened
 
 SECRETS = {"client_id": "40404", "api_key": ("demo-key-1", "older")}
 ACTIONS = {"action_authorise": APPROVE, "action_confirm_receipt": RECEIVED, "action_refund": PAY_ALL}
 pytestmark = pytest.mark.asyncio
 
 
-@dataclass
-class Shop:
-    account: Account
-    clock: TestClock
-    http: Http
-    url: str
-    faults: list[str | None]
-    """What becomes of the next changes, in order."""
-
-    @property
-    def source(self) -> Source:
-        return Source(self.account, SECRETS, self.http, self.clock)
-
-    @property
-    def channel(self) -> Channel:
-        return Channel(self.account, SECRETS, self.http, self.clock)
-
-    def with_settings(self, **settings: Any) -> "Shop":
-        return replace(self, account=replace(self.account, settings={**self.account.settings, **settings}))
-
-    async def control(self, path: str, body: Any = None) -> Any:
-        quiet = Http()
-        try:
-            content = None if body is None else msgspec.json.encode(body)
-            call = Call("GET" if body is None else "POST", f"{self.url}/_control/{path}", body=content)
-            return (await quiet.call(call)).json()
-        finally:
-            await quiet.close()
-
+class Shop(market.Shop):
     async def stage(self, kind: str = "requests", posting: str = POSTING, **given: Any) -> dict[str, Any]:
         body: dict[str, Any] = await self.control(kind, {"posting_number": posting, **given})
         return body
@@ -66,16 +39,6 @@ class Shop:
 
     async def sent(self) -> list[tuple[str, dict[str, Any]]]:
         return [(row["method"], row["params"]) for row in await self.control("sent")]
-
-    async def sweep(self, since: Any = None) -> tuple[list[Record], list[str], int]:
-        """All of one poll: its records, its references, its pages."""
-        found, refs, pages, cursor = [], [], 0, None
-        while True:
-            page = await self.source.poll(cursor, since)
-            found, refs, pages = [*found, *page.records], [*refs, *page.refs], pages + 1
-            cursor = page.cursor
-            if cursor is None:
-                return found, refs, pages
 
 
 def on_return(request: dict[str, Any], name: str, money: str | None = None, **params: Any) -> Errand:
@@ -100,21 +63,9 @@ def message(**refs: str) -> Errand:
 
 @pytest_asyncio.fixture
 async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    clock = TestClock(START)
     account = Account("oz-main", "ozon", settings={"premium_plus": True, **ACTIONS})
-    server = HttpServer(simulator.create(account, SECRETS, clock, tmp_path / "ozon.json"))
-    await server.start()
-    faults: list[str | None] = []
-
-    async def fault(call: Call) -> str | None:
-        return faults.pop(0) if faults and not call.reads else None
-
-    http = Http(fault=fault)
-    try:
-        yield Shop(replace(account, base_url=server.url), clock, http, server.url, faults)
-    finally:
-        await http.close()
-        await server.stop()
+    async with opened(Shop, account, SECRETS, START, tmp_path / "ozon.json", spare_reads=True) as found:
+        yield found
 
 
 async def test_a_wrong_key_is_a_clear_refusal_of_credentials(shop: Shop) -> None:
@@ -379,7 +330,7 @@ async def test_the_simulator_remembers_over_a_restart(shop: Shop, tmp_path: Path
     again = HttpServer(simulator.create(shop.account, SECRETS, shop.clock, tmp_path / "ozon.json"))
     await again.start()
     try:
-        other = replace(shop, url=again.url, account=replace(shop.account, base_url=again.url))
+        other = replace(shop, account=replace(shop.account, base_url=again.url))
         assert await other.group(request) == "New"
         shop.clock.advance(timedelta(days=3))
         assert await other.group(request) == "Delivering", "silence approves"

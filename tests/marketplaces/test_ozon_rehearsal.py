@@ -2,20 +2,20 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
-from amends.serve import HttpServer
-from shared.marketplaces.ozon import simulator
 from shared.marketplaces.ozon.simulated import APPROVE, PAY_ALL, RECEIVED
 from shared.ports import Account
 from tests.marketplaces.ozon_walk import POSTING, START
-from tests.support.system import System
+from tests.support import market
+from tests.support.market import rehearsed
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow, pytest.mark.timeout(400)]
 SECRETS = {"client_id": "40404", "api_key": "demo-key"}
@@ -41,16 +41,7 @@ accounts:
 """
 
 
-class Rehearsal:
-    def __init__(self, system: System, url: str) -> None:
-        self.system, self.url = system, url
-
-    async def control(self, path: str, body: Any = None) -> Any:
-        async with aiohttp.ClientSession() as session:
-            method = "GET" if body is None else "POST"
-            async with session.request(method, f"{self.url}/_control/{path}", json=body) as answer:
-                return await answer.json()
-
+class Rehearsal(market.Rehearsal):
     async def push(self, type_: str, **fields: Any) -> tuple[int, Any]:
         made = await self.control("push", {"message_type": type_, **fields})
         status, answer = await self.system.push("ozon", "oz-main", made["body"].encode(), made["headers"])
@@ -67,40 +58,30 @@ class Rehearsal:
         return dict(case)
 
     async def act(self, case: dict[str, Any], action: str, **params: Any) -> None:
-        body = {"action": action, "params": params, "reason": "rehearsal"}
-        key = {"Idempotency-Key": f"{action}-{case['seq']}"}
-        await self.system.post(f"/v1/cases/{case['id']}/actions", body, headers=key)
-        await self.system.drain()
+        await self.decide(case, action, **params)
 
     async def messages(self, case: dict[str, Any]) -> list[tuple[str, str]]:
-        return [(m["purpose"], m["status"]) for m in await self.system.messages(case["id"])]
+        return await self.told(case)
 
     async def sent(self) -> list[str]:
         return [row["method"] for row in await self.control("sent")]
 
 
-async def playing(folder: Path, *, premium: bool) -> AsyncIterator[Rehearsal]:
-    system = System(folder, "", START, None)
-    server = HttpServer(simulator.create(Account("oz-main", "ozon"), SECRETS, system.clock))
-    await server.start()
-    system.config.write_text(accounts(server.url, premium=premium))
-    try:
-        async with system:
-            yield Rehearsal(system, server.url)
-    finally:
-        await server.stop()
+def playing(folder: Path, *, premium: bool) -> AbstractAsyncContextManager[Rehearsal]:
+    account = Account("oz-main", "ozon")
+    return rehearsed(Rehearsal, account, SECRETS, START, folder, partial(accounts, premium=premium))
 
 
 @pytest_asyncio.fixture
 async def shop(tmp_path: Path) -> AsyncIterator[Rehearsal]:
-    async for one in playing(tmp_path, premium=True):
-        yield one
+    async with playing(tmp_path, premium=True) as found:
+        yield found
 
 
 @pytest_asyncio.fixture
 async def plain(tmp_path: Path) -> AsyncIterator[Rehearsal]:
-    async for one in playing(tmp_path, premium=False):
-        yield one
+    async with playing(tmp_path, premium=False) as found:
+        yield found
 
 
 async def test_a_return_from_the_delivery_to_the_refund(shop: Rehearsal) -> None:

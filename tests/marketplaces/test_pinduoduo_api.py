@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,16 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from amends.serve import HttpServer
-from shared.clock import TestClock
 from shared.domain.errands import Errand
 from shared.domain.money import Money
-from shared.http import Call, Http, HttpFault, InDoubtFault, NotSentFault, RefusedFault
-from shared.marketplaces.pinduoduo import client, simulator, webhook
+from shared.http import HttpFault, InDoubtFault, NotSentFault, RefusedFault
+from shared.marketplaces.pinduoduo import client, webhook
 from shared.marketplaces.pinduoduo.channel import Channel
 from shared.marketplaces.pinduoduo.source import Source
 from shared.ports import Account, Assisted, Done, Found, Inbound, InDoubt, NotSent, NotYetThere, Refused
 from tests.marketplaces.pinduoduo_walk import FOLDER, ORDER, START
+from tests.support import market
+from tests.support.market import opened
 
 SECRETS = {
     "client_id": "demo-client", "client_secret": ("s3cr3t-demo", "older"), "access_token": "demo-token",
@@ -91,32 +91,7 @@ def test_a_flag_or_the_named_after_sale_acknowledges() -> None:
         client.acknowledged({"request_id": "1"})
 
 
-@dataclass
-class Shop:
-    account: Account
-    clock: TestClock
-    http: Http
-    url: str
-    faults: list[str | None]
-    calls: list[Call]
-
-    @property
-    def source(self) -> Source:
-        return Source(self.account, SECRETS, self.http, self.clock)
-
-    @property
-    def channel(self) -> Channel:
-        return Channel(self.account, SECRETS, self.http, self.clock)
-
-    async def control(self, path: str, body: Any = None) -> Any:
-        quiet = Http()
-        try:
-            content = None if body is None else msgspec.json.encode(body)
-            call = Call("GET" if body is None else "POST", f"{self.url}/_control/{path}", body=content)
-            return (await quiet.call(call)).json()
-        finally:
-            await quiet.close()
-
+class Shop(market.Shop):
     async def stage(self, id_: int = 550031, order: str = ORDER, **given: Any) -> dict[str, Any]:
         body: dict[str, Any] = await self.control("after_sales", {"order_sn": order, "id": id_, **given})
         return body
@@ -134,37 +109,12 @@ class Shop:
 
 @pytest_asyncio.fixture
 async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    clock = TestClock(START)
     account = Account("pdd-main", "pinduoduo", settings={"return_address_id": "4711"})
-    server = HttpServer(simulator.create(account, SECRETS, clock, tmp_path / "after_sales.json"))
-    await server.start()
-    faults: list[str | None] = []
-    calls: list[Call] = []
-
-    async def fault(call: Call) -> str | None:
-        calls.append(call)
-        return faults.pop(0) if faults else None
-
-    http = Http(fault=fault)
-    try:
-        yield Shop(replace(account, base_url=server.url), clock, http, server.url, faults, calls)
-    finally:
-        await http.close()
-        await server.stop()
+    async with opened(Shop, account, SECRETS, START, tmp_path / "after_sales.json") as found:
+        yield found
 
 
 REF = f"refund:{ORDER}:550031"
-
-
-async def sweep(source: Source, since: Any) -> tuple[list[str], int]:
-    refs: list[str] = []
-    cursor, pages = None, 0
-    while True:
-        page = await source.poll(cursor, since)
-        refs += page.refs
-        pages, cursor = pages + 1, page.cursor
-        if cursor is None:
-            return refs, pages
 
 
 @pytest.mark.asyncio
@@ -191,7 +141,7 @@ async def test_polls_walk_windows_of_thirty_minutes(shop: Shop) -> None:
     await shop.stage(1, "261122-1")
     shop.clock.advance(timedelta(hours=2))
     await shop.stage(2, "261122-2")
-    refs, pages = await sweep(shop.source, None)
+    _, refs, pages = await shop.sweep()
     assert list(dict.fromkeys(refs)) == ["refund:261122-1:1", "refund:261122-2:2"]
     assert pages == 48, "the first poll reads a day back"
     bodies = [json.loads(call.body or b"{}") for call in shop.calls]
@@ -199,10 +149,10 @@ async def test_polls_walk_windows_of_thirty_minutes(shop: Shop) -> None:
     assert max(spans) == 1800 and {b["after_sales_type"] for b in bodies} == {"1"}
     since = shop.clock.now()
     shop.clock.advance(timedelta(minutes=5))
-    refs, pages = await sweep(shop.source, since)
+    _, refs, pages = await shop.sweep(since)
     assert (refs, pages) == (["refund:261122-2:2"], 1), "what lies in the overlap is asked for again"
     shop.clock.advance(timedelta(minutes=20))
-    assert (await sweep(shop.source, shop.clock.now()))[0] == []
+    assert (await shop.sweep(shop.clock.now()))[1] == []
 
 
 @pytest.mark.asyncio
@@ -220,8 +170,8 @@ async def test_a_full_window_goes_on_page_by_page_and_resumes_where_it_stopped(s
 @pytest.mark.asyncio
 async def test_where_no_number_means_all_each_status_is_asked_for(shop: Shop) -> None:
     await shop.stage(7, "261122-7", after_sales_status=8)
-    each = replace(shop.account, settings={"poll_each_status": True})
-    refs, pages = await sweep(Source(each, SECRETS, shop.http, shop.clock), shop.clock.now())
+    each = shop.with_settings(poll_each_status=True)
+    _, refs, pages = await each.sweep(shop.clock.now())
     assert refs == ["refund:261122-7:7"] and pages == 25
 
 

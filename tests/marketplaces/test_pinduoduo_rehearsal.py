@@ -10,11 +10,11 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from amends.serve import HttpServer
 from shared.marketplaces.pinduoduo import simulator
 from shared.ports import Account
 from tests.marketplaces.pinduoduo_walk import START
-from tests.support.system import System
+from tests.support import market
+from tests.support.market import rehearsed
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow, pytest.mark.timeout(400)]
 SECRETS = {
@@ -36,16 +36,7 @@ accounts:
 """
 
 
-class Rehearsal:
-    def __init__(self, system: System, url: str) -> None:
-        self.system, self.url = system, url
-
-    async def control(self, path: str, body: Any = None) -> Any:
-        async with aiohttp.ClientSession() as session:
-            method = "GET" if body is None else "POST"
-            async with session.request(method, f"{self.url}/_control/{path}", json=body) as answer:
-                return await answer.json()
-
+class Rehearsal(market.Rehearsal):
     async def stage(self, n: int, **given: Any) -> dict[str, Any]:
         staged = {"order_sn": f"261122-{n}", "id": 550000 + n, **given}
         body: dict[str, Any] = await self.control("after_sales", staged)
@@ -74,11 +65,7 @@ class Rehearsal:
         return await self.system.case_of(str(sale["id"]))
 
     async def act(self, sale: dict[str, Any], action: str, **params: Any) -> None:
-        case = await self.case(sale)
-        body = {"action": action, "params": params, "reason": "rehearsal"}
-        key = {"Idempotency-Key": f"{action}-{case['seq']}"}
-        await self.system.post(f"/v1/cases/{case['id']}/actions", body, headers=key)
-        await self.system.drain()
+        await self.decide(await self.case(sale), action, **params)
 
     async def sent(self) -> list[str]:
         return [row["type"] for row in await self.control("sent")]
@@ -86,15 +73,9 @@ class Rehearsal:
 
 @pytest_asyncio.fixture
 async def shop(tmp_path: Path) -> AsyncIterator[Rehearsal]:
-    system = System(tmp_path, "", START, None)
-    server = HttpServer(simulator.create(Account("pdd-main", "pinduoduo"), SECRETS, system.clock))
-    await server.start()
-    system.config.write_text(ACCOUNTS.format(url=server.url))
-    try:
-        async with system:
-            yield Rehearsal(system, server.url)
-    finally:
-        await server.stop()
+    account = Account("pdd-main", "pinduoduo")
+    async with rehearsed(Rehearsal, account, SECRETS, START, tmp_path, ACCOUNTS.format) as found:
+        yield found
 
 
 async def test_a_refund_from_the_relays_word_to_the_money(shop: Rehearsal) -> None:
