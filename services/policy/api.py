@@ -7,10 +7,11 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from services.policy import queries, views
+from services.policy.answers import Reply
 from services.policy.bodies import Action, Answer, Kind, NewCase, body_of, documented, idempotency_key
 from services.policy.core.news import unfit
 from services.policy.handlers import Policy
-from services.policy.operators import Operators, Reply
+from services.policy.operators import Operators
 from services.policy.queries import Filters, Page
 from services.policy.views import Json
 from shared import ids

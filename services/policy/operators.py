@@ -4,13 +4,13 @@ Each is a fact that goes through the same throat, in the request's own transacti
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from sqlalchemy.exc import DBAPIError
 
-from services.policy import queries, rows, store, tables, views
+from services.policy import answers, queries, rows, store, tables, views
+from services.policy.answers import Reply
 from services.policy.batch import Batch
 from services.policy.core.actions import TASK_ANSWER
 from services.policy.core.allowed import allowed
@@ -24,16 +24,10 @@ from shared.auth import Principal
 from shared.clock import to_micros
 from shared.domain.case import Case
 from shared.domain.facts import Fact, encode
-from shared.errors import Conflict, Invalid, NotFound, Refusal
+from shared.errors import Conflict, Invalid, Refusal
 from shared.store.session import Tx
 
 _LOCK_TIMEOUT = "55P03"
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    status: int
-    body: Json
 
 
 class Operators:
@@ -50,6 +44,10 @@ class Operators:
 
         async def work(tx: Tx) -> tuple[Batch, Reply]:
             batch, decisions = await self._decided(tx, fact, case_id)
+            if (
+                not decisions
+            ):  # its fact is in the log: the answer is no longer kept, and may have been for something else
+                raise answers.used_before()
             return batch, self._acted(batch, case_id, decisions)
 
         return await self._once(who, case.account, key, [case_id, body], work)
@@ -224,19 +222,14 @@ class Operators:
         asked: Any,
         work: Callable[[Tx], Awaitable[tuple[Batch | None, Reply]]],
     ) -> tuple[Batch | None, Reply]:
-        account, key, principal = mine
-        fingerprint = ids.content_hash(encode(asked))
-        now = to_micros(self.policy.clock.now())
-        claim = {"account": account, "key": key, "principal": principal, "fingerprint": fingerprint, "created_at": now}
-        if not await tx.insert(tables.idempotency, [claim], on_conflict="nothing", returning=("key",)):
-            return None, await _kept(tx, mine, fingerprint)
-        batch, reply = await work(tx)
-        await tx.run(
-            "UPDATE idempotency SET status = :status, body = :body "
-            "WHERE account = :account AND key = :key AND principal = :principal",
-            status=reply.status, body=rows.text(reply.body), account=account, key=key, principal=principal,
-        )  # fmt: skip
-        crashpoints.hit("policy.action_decided")
+        batch: Batch | None = None
+
+        async def working() -> Reply:
+            nonlocal batch
+            batch, reply = await work(tx)
+            return reply
+
+        reply = await answers.once(tx, mine, ids.content_hash(encode(asked)), working)
         return batch, reply
 
     async def _transaction(self, work: Callable[[Tx], Awaitable[tuple[Any, Reply]]]) -> tuple[Any, Reply]:
@@ -246,19 +239,6 @@ class Operators:
             if getattr(fault.orig, "sqlstate", None) == _LOCK_TIMEOUT:
                 raise Conflict("another request holds this order: try again", code="in_flight") from fault
             raise
-
-
-async def _kept(tx: Tx, mine: tuple[str, str, str], fingerprint: str) -> Reply:
-    row = await tx.row(
-        "SELECT fingerprint, status, body FROM idempotency "
-        "WHERE account = :account AND key = :key AND principal = :principal",
-        account=mine[0], key=mine[1], principal=mine[2],
-    )  # fmt: skip
-    if row is None:
-        raise NotFound("there is no answer kept for this key")
-    if row["fingerprint"] != fingerprint:
-        raise Invalid("this Idempotency-Key was used for another request", code="key_reused")
-    return Reply(row["status"], msgspec.json.decode(row["body"]))
 
 
 def _public(action: str) -> str:

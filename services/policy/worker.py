@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from services.policy import due
+from services.policy import answers, due
 from services.policy.agenda import Agenda
 from services.policy.handlers import Policy
 from services.policy.settings import Settings
@@ -16,6 +16,8 @@ from shared.store.session import is_transient
 _log = structlog.get_logger(__name__)
 
 
+_FORGET_EVERY, _FORGET_AFTER = 3600.0, 60.0
+"""Real seconds between two rounds that let old answers go; the first comes a while after the start, which has better to do."""
 _ORPHANS_EVERY = 5.0
 """Real seconds between two looks for facts that found no case; they have waited for a day."""
 
@@ -39,7 +41,7 @@ class Worker:
         self._agenda = Agenda(policy.database, policy.clock, mine)
         policy.expect = self._expect
         self._checked, self._ahead = -settings.check_skew_every, 0.0
-        self._settled = -_ORPHANS_EVERY
+        self._settled, self._forgot = -_ORPHANS_EVERY, monotonic() - _FORGET_EVERY + _FORGET_AFTER
         self._asked, self._stop = False, asyncio.Event()
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -100,6 +102,8 @@ class Worker:
         if asked or monotonic() > self._settled + _ORPHANS_EVERY:
             done += await due.settle_orphans(self._policy)
             self._settled = monotonic()
+        if not done and monotonic() > self._forgot + _FORGET_EVERY and not await answers.forget(self._policy.database):
+            self._forgot = monotonic()
         return done
 
     async def _check_clock(self) -> None:

@@ -153,6 +153,7 @@ async def test_a_commit_that_sets_an_earlier_clock_wakes_the_worker(rig: Rig, mo
     """Looks hold for a day here: without being told, the worker would sleep."""
     monkeypatch.setattr(agendas, "AHEAD", timedelta(days=1))
     rig.policy.clock = clock = SystemClock()
+    rig.clock.set(clock.now())
     await rig.policy.world.playbooks.adopt(rig.database, shipped.read_all(Registry(), None), clock.now())
     worker = Worker(rig.policy, Settings(idle=3600), _never)
     await worker.start()
@@ -179,8 +180,9 @@ async def _never() -> str | None:
 
 
 async def test_an_idle_worker_looks_once_a_second_at_most(rig: Rig) -> None:
+    rig.policy.clock = clock = SystemClock()
+    rig.clock.set(clock.now())  # nothing of these cases is due while this runs, whatever the date
     await open_many(rig, 5)
-    rig.policy.clock = SystemClock()
     asked: list[str] = []
     worker = Worker(rig.policy, Settings(), _never)
     rig.database.watch(asked.append)

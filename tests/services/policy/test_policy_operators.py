@@ -1,12 +1,15 @@
 """The same request at two replicas at once; facts and a person at the same order at once."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
-from services.policy.operators import Operators, Reply
+from services.policy import answers
+from services.policy.answers import Reply
+from services.policy.operators import Operators
 from shared.auth import Principal
-from shared.errors import Conflict
+from shared.errors import Conflict, Invalid
 from tests.services.policy.policy_rig import Rig
 
 pytestmark = pytest.mark.asyncio
@@ -46,6 +49,27 @@ async def test_the_same_key_of_two_people_is_two_requests(rig: Rig) -> None:
     first, second = await asked(operators, ANN, case.id, "k"), await asked(operators, BOB, case.id, "k")
     assert isinstance(first, Reply)
     assert isinstance(second, Reply)
+    kinds = [kind for _, kind in await rig.timeline(case.id)]
+    assert kinds.count("operator.acted") == 2
+
+
+async def test_an_answer_is_kept_for_a_month_and_its_key_is_never_another_action(rig: Rig) -> None:
+    await rig.take(rig.fact("return.requested"))
+    case = await rig.case()
+    operators = Operators(rig.policy)
+    first = await asked(operators, ANN, case.id, "old")
+    await asked(operators, ANN, case.id, "new")
+    rig.clock.advance(timedelta(days=90))
+    assert await answers.forget(rig.policy.database) == 0, "a test clock that is moved makes no key older"
+    async with rig.policy.database.transaction() as tx:
+        by = answers.KEPT_FOR // timedelta(microseconds=1)
+        await tx.run("UPDATE idempotency SET created_at = created_at - :by WHERE key = 'old'", by=by)
+    assert await answers.forget(rig.policy.database) == 1
+    assert await answers.forget(rig.policy.database) == 0
+    assert isinstance(first, Reply) and isinstance(await asked(operators, ANN, case.id, "new"), Reply)
+    with pytest.raises(Invalid) as refused:
+        await operators.act(ANN, case.id, BODY, "old")
+    assert refused.value.code == "key_reused"
     kinds = [kind for _, kind in await rig.timeline(case.id)]
     assert kinds.count("operator.acted") == 2
 
