@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from tests.crash.reports import plain, say, surroundings, write
+from tests.crash.reports import FOLDER, plain, say, surroundings, write
 from tests.generated.bugs import BUGS, SEEDS, caught
 from tests.generated.markets import playbooks
 from tests.generated.play import RULES, Life, shortest
@@ -54,7 +54,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--cases", type=int, default=2000)
     parser.add_argument("--from-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--report", action="store_true", help="write docs/guarantees/generated.json")
+    parser.add_argument("--report", action="store_true", help="add this run to docs/guarantees/generated.json")
     parser.add_argument("--seed", type=int, help="this one only, with its history")
     parser.add_argument("--bugs", action="store_true", help="seed each bug and see that it is caught")
     return parser.parse_args()
@@ -144,16 +144,25 @@ def total(lives: Iterator[Life]) -> Counted:
 
 
 def _report(first: int, last: int, every: Counted, seconds: float) -> dict[str, Any]:
-    return {
-        "what": "generated cases: random news, operators, clocks and answers through every shipped playbook (tests/generated)",
+    """This run beside those before it: many cases may take several sittings, each with its commit and seeds."""
+    run: dict[str, Any] = {
         "seeds": {"from": first, "to": last},
-        "rules": sorted(RULES),
         "violations": every.broken,
         "counts": plain(every.counts),
         "reached": reached(every),
         "playbooks": {book.name: book.version for _, book in sorted(playbooks().current.items())},
         "seconds": round(seconds),
         **surroundings(None),
+    }
+    known = FOLDER / "generated.json"
+    before = msgspec.json.decode(known.read_bytes())["runs"] if known.exists() else []
+    runs = [*(one for one in before if one["seeds"]["from"] != first), run]
+    return {
+        "what": "generated cases: random news, operators, clocks and answers through every shipped playbook (tests/generated)",
+        "rules": sorted(RULES),
+        "cases": sum(one["counts"]["cases"] for one in runs),
+        "with_a_violation": sum(len(one["violations"]) for one in runs),
+        "runs": runs,
     }
 
 

@@ -164,6 +164,18 @@ async def test_a_return_plan_takes_the_address(shop: Shop) -> None:
     assert isinstance(await homeless.perform(shop.errand(other, "authorise")), Refused)
 
 
+async def test_a_return_plan_without_a_sum_gives_back_what_is_asked(shop: Shop) -> None:
+    issue = await shop.stage(amount="12.50", max_refund="30.00")
+    offer = shop.errand(issue, "propose", remedy="return_refund")
+    assert await shop.channel.look_up(offer, "", shop.clock.now()) == Found(False)
+    assert await shop.channel.perform(offer) == Done()
+    plan = (await shop.now_stands(issue))["seller_solution_list"][-1]
+    assert (plan["refund_money"], plan["solution_type"]) == ("12.50", "return_and_refund")
+    assert (await shop.channel.look_up(offer, "", shop.clock.now())).there is True
+    (sent,) = await shop.control("sent")
+    assert json.loads(sent["params"]["param_dto"])["return_good_address_id"] == "4711"
+
+
 async def test_a_counter_plan_and_its_change_and_a_no(shop: Shop) -> None:
     issue = await shop.stage(amount="30.00")
     offer = shop.errand(issue, "propose", "6.00 USD", remedy="part_refund", comment="Keep it, 6 USD back")

@@ -23,7 +23,9 @@ from shared.domain.playbook import Playbook, Terms
 from shared.durations import parse_duration
 from shared.ports import Account
 from shared.registry import Registry
+from tests.marketplaces import aliexpress_walk, amazon_walk
 from tests.marketplaces.dhgate_walk import ORDER, Shop
+from tests.support.rehearsal import Rehearsal, a_return, euros, opened
 
 REGISTRY = Registry()
 BOOKS = shipped.read_all(REGISTRY, None)
@@ -35,6 +37,10 @@ CURRENCY = {"pinduoduo": "CNY"}
 WRONG, DEFECT, SHORT = "wrong_item", "defective", "missing_parts"
 WHOLE = ("dhgate", "pinduoduo")
 """Where sellers meet all rows of the matrix: their ladders follow it to the last rung."""
+LADDERED = ("aliexpress", "amazon", "dhgate", "generic", "pinduoduo")
+"""Where each row's remedies are offered in its order; part payments may come in two steps."""
+SET = {"aliexpress": {"return_address_id": "4711"}, "pinduoduo": {"resend_cheap_items": True}}
+"""What an account says so that every rung can be offered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +160,110 @@ def test_short_shipped_and_proven_is_sent_again(marketplace: str, kind: str, nam
 @pytest.mark.parametrize("reason", [WRONG, DEFECT, SHORT])
 def test_the_matrix_is_met_where_it_is_said_to_be(reason: str) -> None:
     assert {marketplace for marketplace, _, _ in ladders_for(reason)} >= set(WHOLE)
+
+
+def remedies(marketplace: str, kind: str, name: str, reason: str, asked: str = "40.00") -> list[str]:
+    """In their order, each once."""
+    offers, _ = offered(marketplace, kind, name, reason, asked, **SET.get(marketplace, {}))
+    return list(dict.fromkeys(offer.remedy for offer in offers))
+
+
+@pytest.mark.parametrize(("marketplace", "kind", "name"), list(ladders_for(WRONG, LADDERED)))
+def test_wrong_goods_are_made_good_in_the_order_of_the_matrix(marketplace: str, kind: str, name: str) -> None:
+    whole = ["part_refund", "exchange", "resend", "return_refund"]
+    assert remedies(marketplace, kind, name, WRONG, "9.00") == whole
+    if marketplace != "pinduoduo":  # whether it is cheap there is a setting, elsewhere the account's limit tells
+        assert remedies(marketplace, kind, name, WRONG, "90.00") == ["part_refund", "exchange", "return_refund"]
+
+
+@pytest.mark.parametrize("reason", ["defective", "not_as_described"])
+@pytest.mark.parametrize("marketplace", LADDERED)
+def test_a_small_defect_is_made_good_in_the_order_of_the_matrix(marketplace: str, reason: str) -> None:
+    found = list(ladders_for(reason, (marketplace,)))
+    assert found
+    for _, kind, name in found:
+        assert remedies(marketplace, kind, name, reason) == ["part_refund", "exchange", "return_refund"]
+
+
+@pytest.mark.parametrize("marketplace", LADDERED)
+def test_a_short_parcel_is_sent_again(marketplace: str) -> None:
+    found = list(ladders_for(SHORT, (marketplace,)))
+    assert found and all(remedies(*place, SHORT) == ["resend"] for place in found)
+
+
+def approves(r: Rehearsal) -> None:
+    (waiting,) = [errand for errand in r.case.errands.values() if errand.status == "awaiting_approval"]
+    r.act("approve", "approve", act_id=waiting.id)
+
+
+@pytest.mark.parametrize("kind", ["return", "refund", "dispute"])
+def test_wrong_goods_of_a_shop_climb_from_a_difference_to_an_exchange_a_person_agrees_to_each(kind: str) -> None:
+    facts = {"return": "return.requested", "refund": "refund.requested", "dispute": "dispute.opened"}
+    r = opened(kind, facts[kind], reason=WRONG)
+    for what in ("photo_item", "photo_label"):
+        r.tell("evidence.submitted", what=what)
+    if kind == "dispute":
+        r.wait(days=4)
+    assert r.names("act") == [] and r.case.tasks, "whether it was our fault a person judges (R002-08)"
+    approves(r)
+    r.sent("propose")
+    assert (r.names("message")[-1], r.left[-1].params["amount"]) == ("offer_partial_refund", euros("7.98"))
+    if kind == "dispute":
+        return
+    r.tell("refund.offer_declined")
+    approves(r)
+    r.sent("propose")
+    assert (r.names("message")[-1], r.left[-1].params["seller_pays_freight"]) == ("offer_exchange", True)
+    r.tell("refund.offer_accepted")
+    assert r.case.state == "replacement_due" and "refund" not in r.names("act")
+
+
+def test_an_offer_nobody_has_agreed_to_yet_is_not_followed_by_a_reminder() -> None:
+    r = a_return(reason=SHORT)
+    r.tell("evidence.submitted", what="photo_all_received")
+    r.tell("evidence.submitted", what="parcel_state_at_delivery")
+    r.wait(days=3)
+    assert [task.kind for task in r.case.tasks.values()] == ["approve_act"]
+    assert "remind_once" not in r.names("message")
+
+
+def test_on_aliexpress_plans_go_by_api_and_the_rest_is_agreed_on_by_a_person() -> None:
+    walk = aliexpress_walk.Walk({"return_address_id": "4711"}, issue_reason="Quality problem", amount="20.00")
+    walk.does("buyer_adds_image")
+    said: list[str] = []
+    while "ladder_small_fault" in walk.case.clocks:
+        (waiting,) = [e for e in walk.case.errands.values() if e.status == "awaiting_approval"]
+        walk.elapse("ladder_small_fault")
+        assert walk.acts()[len(said) :] == [], "no rung is used up behind an offer that waits"
+        walk.act("approve", act_id=waiting.id, scopes=("act", "approve"))
+        said.append(str(waiting.params["remedy"]))
+        walk.sends()
+        if "ladder_small_fault" in walk.case.clocks:
+            walk.elapse("ladder_small_fault")
+    assert said == ["part_refund", "part_refund", "exchange", "return_refund"]
+    assert walk.messages()[-2:] == ["offer_exchange", "offer_return_refund"]
+
+
+def test_on_amazon_a_person_sends_the_dearer_offers_and_the_agreed_replacement_ends_the_return() -> None:
+    walk = amazon_walk.Walk("return", reason=WRONG)
+    walk.tell("evidence.submitted", what="photo_item", supplied_by="buyer")
+    walk.did("answer", task_id=_offer_task(walk, "part_refund"), answer="contact", params={})
+    assert walk.messages()[-1] == "offer_partial_refund"
+    walk.tell("refund.offer_declined")
+    walk.did("answer", task_id=_offer_task(walk, "exchange"), answer="contact", params={})
+    assert walk.messages()[-1] == "offer_exchange"
+    assert walk.acts() == [], "nothing can be proposed on Amazon"
+    walk.tell("refund.offer_accepted")
+    assert "refund" not in walk.acts() and any("carry out" in reason for reason in walk.tasks())
+    walk.did("ship_replacement", carrier="UPS", tracking="1Z")
+    walk.becomes("sent", "ship_replacement")
+    walk.tell("case.closed", "Closed by seller")
+    assert (walk.case.state, walk.case.outcome) == ("replaced", "replaced")
+
+
+def _offer_task(walk: amazon_walk.Walk, remedy: str) -> str:
+    (found,) = [task.id for task in walk.case.tasks.values() if task.reason.endswith(f": {remedy}")]
+    return found
 
 
 def test_not_as_described_and_proven_keep_and_a_part_or_back_for_another_or_the_money() -> None:

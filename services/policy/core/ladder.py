@@ -86,10 +86,13 @@ def _sum(work: Working, rung: Rung) -> Money | None:
 
 
 def _propose(work: Working, name: str, index: int, rung: Rung, sum_: Money | None, rule: str) -> None:
+    told_only = money.capability(work, "propose") == "none"
     if sum_ is not None:
         work.put("offered", as_json(sum_))
-    if money.capability(work, "propose") == "none":
-        _tell(work, rung, rule)
+    if "remedy" in work.playbook.fields and (told_only or rung.tell is None):
+        work.put("remedy", rung.remedy)
+    if told_only:
+        _only_tell(work, name, rung, rule)
         return
     unlimited = bool(rung.ceiling) and terms_minor(work, rung.ceiling or "") is None
     params = {"remedy": rung.remedy} | ({"amount": as_json(sum_)} if sum_ else {})
@@ -100,6 +103,16 @@ def _propose(work: Working, name: str, index: int, rung: Rung, sum_: Money | Non
             work.facts[_WAITING] = {**work.facts.get(_WAITING, {}), errand.id: [name, index]}
         else:
             _tell(work, rung, rule)
+
+
+def _only_tell(work: Working, name: str, rung: Rung, rule: str) -> None:
+    """Where nothing can be proposed the message is the offer; one that a person has to agree to lies ready for him."""
+    if rung.tell is None or rung.autonomy not in ("approve", "person"):
+        _tell(work, rung, rule)
+        return
+    reason = f"Offer the buyer the next remedy of ladder {name}: {rung.remedy}"
+    prepared = {"act": "contact", "params": {"purpose": rung.tell.purpose}}
+    open_task(work, "answer_needed", reason, soonest(work), ("contact", DONE), true_in=(work.state,), prepared=prepared)
 
 
 def approved(work: Working, errand_id: str, *, yes: bool) -> None:

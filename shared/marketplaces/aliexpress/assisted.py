@@ -25,6 +25,10 @@ _STEPS: dict[str, tuple[str, ...]] = {
         "The API takes pictures only; texts and videos are added by hand.",
     ),
     "propose": ("This remedy has no plan of its own on AliExpress: agree on it with the buyer in the dispute.",),
+    "ship_replacement": (
+        "Ship the new parcel and write its tracking number into the dispute's messages.",
+        "The dispute stays open: see that the buyer withdraws it, or that a plan is agreed.",
+    ),
     "cancel": ("Open the order and answer the buyer's request to cancel it.",),
     "close": ("A dispute ends by an agreed plan, a ruling or the buyer's withdrawal; see that one of them is there.",),
 }

@@ -160,14 +160,14 @@ class Channel:
         kind = _PLAN_OF_REMEDY.get(str(errand.params.get("remedy", "part_refund")))
         if kind is None:
             raise Stop(prepared(errand))
-        amount = _money(errand)
+        amount = _money(errand) or (_asked(issue) if kind == RETURN else None)
         if amount is None:
             raise Stop(Refused("a proposal needs its amount"))
         await self._save(errand, issue, kind, amount)
 
     async def _decline(self, errand: Errand, issue: Issue) -> None:
         """No refund is a plan of zero (reference B4.1)."""
-        asked = (issue.buyer_plan and issue.buyer_plan.money) or issue.max_refund
+        asked = _asked(issue)
         if asked is None:
             raise Stop(Refused("the currency of the dispute is not known"))
         await self._save(errand, issue, "refund", Money.of("0", asked.currency))
@@ -232,6 +232,11 @@ def _money(errand: Errand) -> Money | None:
     return errand.money or money_in(dict(errand.params), "amount")
 
 
+def _asked(issue: Issue) -> Money | None:
+    """What the buyer wants back, else the most there is to give back."""
+    return (issue.buyer_plan and issue.buyer_plan.money) or issue.max_refund
+
+
 def _standing(issue: Issue) -> Plan:
     plan = issue.buyer_plan
     if issue.is_over or issue.agreed is not None:
@@ -260,7 +265,7 @@ def _taken(errand: Errand, issue: Issue, since: datetime) -> Found:
         case "submit_evidence":
             return pictures.taken(errand, issue, since, SKEW)
         case "propose" | "decline":
-            plan, amount = issue.seller_plan, _money(errand)
+            plan, amount = issue.seller_plan, _money(errand) or _asked(issue)
             if plan is None or plan.changed is None or plan.changed < since or plan.money is None:
                 return Found(False)
             wanted = 0 if errand.name == "decline" or amount is None else amount.minor
