@@ -242,6 +242,7 @@ def test_on_aliexpress_plans_go_by_api_and_the_rest_is_agreed_on_by_a_person() -
             walk.elapse("ladder_small_fault")
     assert said == ["part_refund", "part_refund", "exchange", "return_refund"]
     assert walk.messages()[-2:] == ["offer_exchange", "offer_return_refund"]
+    assert all(e.params["seller_pays_freight"] is True for e in walk.errands if e.name in walk.messages()[-2:])
 
 
 def test_on_amazon_a_person_sends_the_dearer_offers_and_the_agreed_replacement_ends_the_return() -> None:
@@ -252,6 +253,7 @@ def test_on_amazon_a_person_sends_the_dearer_offers_and_the_agreed_replacement_e
     walk.tell("refund.offer_declined")
     walk.did("answer", task_id=_offer_task(walk, "exchange"), answer="contact", params={})
     assert walk.messages()[-1] == "offer_exchange"
+    assert walk.errands[-1].params["seller_pays_freight"] is True
     assert walk.acts() == [], "nothing can be proposed on Amazon"
     walk.tell("refund.offer_accepted")
     assert "refund" not in walk.acts() and any("carry out" in reason for reason in walk.tasks())
@@ -293,6 +295,18 @@ def test_the_seller_pays_the_way_back_of_wrong_goods() -> None:
     shop.sent("dispute", "propose")
     (told,) = [errand for errand in shop.errands if errand.name == "offer_exchange"]
     assert told.params["seller_pays_freight"] is True
+
+
+def test_a_ladders_offer_on_dhgate_is_told_once_it_is_made() -> None:
+    shop = Shop({"orderStatus": "102111"}, approve_refund_above="500.00 USD")
+    shop.by_hand("dispute", reason=WRONG, paid={"value": "64.50", "currency": "USD"}, opened_on="2026-11-23T09:00:00Z")
+    shop.by_hand_evidence("dispute", "photo_item")
+    (waiting,) = [errand for errand in shop.case("dispute").errands.values() if errand.name == "propose"]
+    shop.act("dispute", "approve", act_id=waiting.id)
+    assert "offer_partial_refund" not in [e.name for e in shop.errands]
+    shop.sent("dispute", "propose")
+    (told,) = [errand for errand in shop.errands if errand.name == "offer_partial_refund"]
+    assert waiting.money is not None and told.params["amount"]["value"] == waiting.money.value
 
 
 def test_a_lost_parcel_resend_or_all_the_money_the_buyer_chooses() -> None:

@@ -2,7 +2,7 @@
 
 from services.policy.core import clocks, errands, money
 from services.policy.core.guards import holds
-from services.policy.core.names import as_json, rungs_left, terms_minor
+from services.policy.core.names import as_json, rungs_left, terms_minor, value
 from services.policy.core.tasks import DONE, open_task, soonest
 from services.policy.core.working import Working
 from shared.domain.case import Clock
@@ -111,7 +111,8 @@ def _only_tell(work: Working, name: str, rung: Rung, rule: str) -> None:
         _tell(work, rung, rule)
         return
     reason = f"Offer the buyer the next remedy of ladder {name}: {rung.remedy}"
-    prepared = {"act": "contact", "params": {"purpose": rung.tell.purpose}}
+    own = {name: known for name, field in rung.tell.variables.items() if (known := value(work, field)) is not None}
+    prepared = {"act": "contact", "params": {"purpose": rung.tell.purpose, "variables": own}}
     open_task(work, "answer_needed", reason, soonest(work), ("contact", DONE), true_in=(work.state,), prepared=prepared)
 
 
