@@ -21,6 +21,8 @@ NEWS: dict[str, list[tuple[str, str | None, dict[str, Any]]]] = {
         ("refund.issued", "Completed", {"refunded": usd("30.90"), "refund_id": "r2"}),
         ("refund.issued", "RefundEvent", {"refunded": usd("39.90"), "refund_id": "r3"}),
         ("refund.offer_accepted", None, {"offered": usd("5.00")}),
+        ("refund.offer_declined", None, {}),
+        ("replacement.completed", None, {}),
         ("refund.failed", None, {}),
         ("case.closed", "Closed by seller", {}),
         ("case.closed", "Completed", {}),
