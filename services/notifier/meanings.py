@@ -14,6 +14,8 @@ Search = Callable[[str], Iterable[Span]]
 _BREAK = re.compile(r"[!?\n;]|\.(?=\s|$|[^\x00-\x7f])")
 _JUST_BEFORE = 20
 _NEVER = 50
+_BACK = 160
+"""How far a word reaches back to what it stands for."""
 
 
 class Seen:
@@ -72,27 +74,52 @@ Meaning = Callable[[Seen, Earlier], Iterator[Span]]
 
 def _review_pressure(seen: Seen, earlier: Earlier) -> Iterator[Span]:
     """Asking for a change or a good one is enough; asking for any is too much once money or a gift is in the talk."""
-    if seen.any("review", "stars"):
+    if seen.any("review", "stars", "rate_us"):
         yield from _change_asked(seen)
         yield from _good_one_asked(seen)
         yield from _steered(seen)
         yield from _bought(seen, earlier)
+    if seen.any("wrote"):
+        yield from _words_changed(seen)
+    if seen.any("change_it"):
+        yield from _changed_back(seen, earlier)
     if seen.any("in_return") and seen.any("money") and any(list(_requested(one)) for one in earlier):
         yield from seen.spans("in_return")
 
 
 def _change_asked(seen: Seen) -> Iterator[Span]:
     for span in seen.about("change", "review", 60):
-        if not seen.beside(span, "own_work") or seen.beside(span, "ask"):
+        if (not seen.beside(span, "own_work") or seen.beside(span, "ask")) and not seen.beside(span, "no_strings"):
             yield span
     for span in seen.about("changed", "review", 40):
-        if seen.beside(span, "condition", "ask", "money"):
+        if seen.beside(span, "condition", "ask", "money") and not seen.beside(span, "own_work", "no_strings"):
             yield span
+
+
+def _words_changed(seen: Seen) -> Iterator[Span]:
+    """What the buyer wrote, not called a review."""
+    for span in seen.about("change", "wrote", 40):
+        if not seen.beside(span, "own_work", "no_strings"):
+            yield span
+    for span in seen.about("changed", "wrote", 40):
+        if seen.beside(span, "condition", "ask") and not seen.beside(span, "own_work", "no_strings"):
+            yield span
+
+
+def _changed_back(seen: Seen, earlier: Earlier) -> Iterator[Span]:
+    """It, where the review was spoken of before."""
     for span in seen.spans("change_it"):
-        if seen.beside(span, "own_work") and not seen.beside(span, "ask"):
+        if seen.beside(span, "own_work", "no_strings") and not seen.beside(span, "ask"):
             continue
-        if any(0 <= span[0] - review[1] <= 160 for review in seen.spans("review")):
+        if _spoken_of("review", span, seen, earlier):
             yield span
+
+
+def _spoken_of(name: str, span: Span, seen: Seen, earlier: Earlier) -> bool:
+    """Shortly before, or, if not in this text at all, in the last messages."""
+    if seen.any(name):
+        return any(0 <= span[0] - found[1] <= _BACK for found in seen.spans(name))
+    return any(one.any(name) for one in earlier)
 
 
 def _good_one_asked(seen: Seen) -> Iterator[Span]:
@@ -101,7 +128,8 @@ def _good_one_asked(seen: Seen) -> Iterator[Span]:
     ]
     for span in [*seen.near("praise", "review", 25), *seen.near("review", "praise", 12), *within]:
         if not seen.just_before(span, "thanks") and seen.beside(span, "ask", "give", "happy_if", "favour"):
-            yield span
+            if not seen.beside(span, "no_strings"):
+                yield span
     for span in seen.spans("stars"):
         if not seen.just_before(span, "thanks") and not seen.just_before(span, "praised", 0):
             yield span
@@ -121,9 +149,11 @@ def _steered(seen: Seen) -> Iterator[Span]:
 def _bought(seen: Seen, earlier: Earlier) -> Iterator[Span]:
     if not (seen.any("money", "money_sign") or any(one.any("money") for one in earlier)):
         return
-    yield from _requested(seen)
+    for span in _requested(seen):
+        if not seen.beside(span, "no_strings"):
+            yield span
     for span in [*seen.about("money", "review", 60), *seen.about("money_sign", "review", 60)]:
-        if seen.beside(span, "condition", "ask", "favour") and not seen.beside(span, "thanks", "own_work"):
+        if seen.beside(span, "condition", "ask", "favour") and not seen.beside(span, "thanks", "own_work", "no_strings"):
             yield span
     for span in [*seen.about("favour", "review", 60), *seen.spans("for_review")]:
         if not seen.just_before(span, "thanks", 4):
@@ -145,14 +175,17 @@ def _review_mention(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
     yield from seen.spans("stars")
 
 
-def _withdraw_request(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
-    for span in [*seen.near("drop", "claim", 40), *seen.near("claim", "drop", 30), *seen.spans("claim_then_drop")]:
-        if not seen.beside(span, "not_dropping"):
+def _withdraw_request(seen: Seen, earlier: Earlier) -> Iterator[Span]:
+    said = [*seen.near("drop", "claim", 40), *seen.near("claim", "drop", 30), *seen.spans("claim_then_drop")]
+    back = [span for span in seen.spans("drop_it") if _spoken_of("claim", span, seen, earlier)]
+    for span in [*said, *back]:
+        if not seen.beside(span, "not_dropping", "no_strings"):
             yield span
 
 
 def _withdraw_pressure(seen: Seen, earlier: Earlier) -> Iterator[Span]:
-    asked = [*_withdraw_request(seen, earlier), *seen.spans("if_dropped")]
+    conditions = (span for span in seen.spans("if_dropped") if not seen.beside(span, "no_strings"))
+    asked = [*_withdraw_request(seen, earlier), *conditions]
     if asked and any(one.any("money", "money_sign") and one.any("condition") for one in (seen, *earlier)):
         yield from asked
 
@@ -194,11 +227,18 @@ def _never(seen: Seen, span: Span) -> bool:
 
 def _contact(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
     for name in ("messenger", "outside", "handle"):
-        yield from seen.spans(name)
+        for span in seen.spans(name):
+            if not _never(seen, span):
+                yield span
 
 
-def _just(name: str) -> Meaning:
-    return lambda seen, _earlier: iter(seen.spans(name))
+def _unless(name: str, excuse: str) -> Meaning:
+    """The words of a list, but for sentences that an excuse stands in."""
+
+    def found(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
+        return (span for span in seen.spans(name) if not seen.beside(span, excuse))
+
+    return found
 
 
 MEANINGS: dict[str, Meaning] = {
@@ -211,7 +251,7 @@ MEANINGS: dict[str, Meaning] = {
     "off_platform_payment": _off_platform,
     "personal_data": _personal_data,
     "contact": _contact,
-    "threat": _just("threat"),
-    "insult": _just("insult"),
-    "marketing": _just("marketing"),
+    "threat": _unless("threat", "not_threat"),
+    "insult": _unless("insult", "not_insult"),
+    "marketing": _unless("marketing", "not_marketing"),
 }
