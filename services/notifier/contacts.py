@@ -16,6 +16,8 @@ REGIONS = ("CN", "US", "RU", "GB", "DE", "FR", "ES", "IT", "BR", "KR", "PL")
 """Countries whose national form of a number is recognised; international forms always are."""
 _LONGER_THAN_NATIONAL = 12
 """Digits: more than a number has without its country."""
+_SHORTEST_NATIONAL = 9
+"""Digits: fewer than a number has with its area."""
 _WITH_ZERO = ("JP", "TW")
 """Also these, where the number is written with its leading zero."""
 MASK = "\x1a"
@@ -35,7 +37,6 @@ _RUN = re.compile(
     r"(?<![\da-z])\+?\(?\d(?:(?:[\s().\-/_·•*~|]|,(?!\s)){0,3}\d){6,17}(?![\da-z])|(?<!\d)\d(?:[,;]\s?\d(?!\d)){6,17}"
 )
 _MODEL = re.compile(r"(?<![a-z])(?!tel|mob)[a-z]{1,3}[-/]$")
-_JOINTS = frozenset(("", "y", "e", "et", "und", "and", "и"))
 _HAN_RUN = re.compile(
     r"[零〇一二三四五六七八九幺两\d](?:[\s\-,.、]{0,2}[零〇一二三四五六七八九幺两壹贰叁肆伍陆柒捌玖\d]){6,}"
 )
@@ -48,6 +49,8 @@ _BRACKETED = r"\s?[\[({{<]\s*(?:{})\s*[\])}}>]\s?"
 _MAYBE_LINK = re.compile(r"[.][a-z\u0080-\u2fff]|//|\d\.\d+\.\d+\.\d|www")
 _MAYBE_URL = re.compile(r"/\s?/|www")
 _SURE_TLD = r"(?:com|net|org|cn|ru|io|shop|store|top|xyz|site|club|vip|biz|eu)"
+_NO_HOST = re.compile(r"[\u3040-\u9fff]|:(?!/)")
+"""What begins or ends an address though no space is there."""
 _URL = re.compile(r"(?:h\s?t\s?t\s?p\s?s?|hxxps?)\s?:\s?/\s?/\s?[^\s]+|\bwww\s?\.\s?[^\s]+")
 _IP = re.compile(r"//\[?[0-9a-f:.]+\]?")
 _BANK = re.compile(r"(?<![\da-z])\d(?:[\s\-]?\d){12,18}(?![\da-z])")
@@ -63,6 +66,7 @@ class Spoken(NamedTuple):
     maybe_dot: re.Pattern[str]
     bare_dot: re.Pattern[str]
     number: re.Pattern[str]
+    joint: re.Pattern[str]
     phone: re.Pattern[str]
     id: re.Pattern[str]
 
@@ -86,10 +90,12 @@ def spoken() -> Spoken:
         re.compile(
             rf"[a-z0-9][a-z0-9\-]{{1,60}}(?:(?:\s\.\s?|\s?[\[({{]\s*(?:dot|点)\s*[\])}}]\s?|\s+dot\s+|\s?点\s?){_TLD}"
             rf"|(?:{_BRACKETED.format(dot)}|\s+{dot}\s+|\s?ドット\s?){_SURE_TLD})\b(?:/\S*)?"
+            rf"|(?<![^\W_])[^\W_][\w\-]{{1,60}}\s+{any_of('dotted')}"
         ),
         re.compile(
-            rf"(?:(?P<hundred>{any_of('hundred')})|(?P<ten>{any_of('ten')})|(?P<unit>{any_of('unit')})|(?P<digit>\d))"
+            rf"(?:(?P<hundred>{any_of('hundred')})|(?P<ten>{any_of('ten')})|(?P<unit>{any_of('unit')})|(?P<digit>\+?\d))"
         ),
+        re.compile(rf"[\s,.\-/()]*(?:{any_of('joint')}[\s,.:]*)*"),
         re.compile(rf"{any_of('phone_word')}[^\d.!?\n]{{0,20}}$"),
         re.compile(rf"{any_of('id_word')}[^\d.!?\n]{{0,20}}$"),
     )
@@ -171,10 +177,10 @@ def phones(
     """`digits`: how many there are in the text. `trusting`: the case is not known, so what is called an order or tracking
     number is taken for one."""
     for match in _RUN.finditer(text) if digits >= _DIGITS[0] else ():
-        trusted = trusting or digits_in(match.group()) >= _LONGER_THAN_NATIONAL
+        trusted = trusting or not _SHORTEST_NATIONAL <= digits_in(match.group()) < _LONGER_THAN_NATIONAL
         if _is_phone(match, text, regions) and not (trusted and _is_called_id(match, text)):
             yield match.span()
-    if _has_number_words(text):
+    if "+" in text or _has_number_words(text):
         yield from _said(text)
     if maybe.han_digit:
         for match in _HAN_RUN.finditer(text):
@@ -210,7 +216,8 @@ def _said(text: str) -> Iterator[Span]:
     """Numbers said in words, in any language and with digits between: as many digits as a telephone has."""
     start = end = size = words = 0
     for match in [*spoken().number.finditer(text), None]:
-        if match is not None and size and text[end : match.start()].strip(" ,.-/\n\t") in _JOINTS:
+        if match is not None and size and spoken().joint.fullmatch(text, end, match.start()):
+            words += (1 + 2 * (text[start] == "+")) * (_WORD.search(text, end, match.start()) is not None)
             end = match.end()
         else:
             if size >= _DIGITS[0] and words >= _FEWEST_NUMBER_WORDS:
@@ -238,7 +245,7 @@ def _linkify() -> LinkifyIt:
 def links(text: str, allow_hosts: tuple[str, ...], maybe: Maybe) -> Iterator[Span]:
     """Web addresses that are not https to an allowed host (or its subdomains). One without a scheme is read as https."""
     taken: list[Span] = []
-    for match in (_linkify().match(text) or []) if maybe.link else []:
+    for match in (_linkify().match(_NO_HOST.sub(" ", text)) or []) if maybe.link else []:
         if match.schema == "mailto:":
             continue
         taken.append((match.index, match.last_index))

@@ -199,8 +199,8 @@ def _early_receipt(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
 
 
 def _cancel_request(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
-    pairs = [span for span in seen.about("cancel", "order", 30) if seen.beside(span, "suggest")]
-    for span in [*pairs, *seen.spans("cancel_request")]:
+    pairs = [*seen.about("cancel", "order", 30), *seen.about("cancel", "cancel_reason", 80)]
+    for span in [*(one for one in pairs if seen.beside(one, "suggest")), *seen.spans("cancel_request")]:
         if not seen.beside(span, "not_cancelling"):
             yield span
 
@@ -215,7 +215,7 @@ def _off_platform(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
 
 def _personal_data(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
     for span in seen.spans("personal_data"):
-        if not _never(seen, span) and not seen.beside(span, "paid_with"):
+        if not _never(seen, span) and (seen.beside(span, "ask") or not seen.beside(span, "paid_with")):
             yield span
 
 

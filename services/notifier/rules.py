@@ -233,7 +233,15 @@ def _contact(reading: Reading, _rule: Rule) -> Iterator[Span]:
 
 
 def _link(reading: Reading, rule: Rule) -> Iterator[Span]:
-    return contacts.links(reading.text.folded, rule.allow_hosts, reading.maybe)
+    for start, end in contacts.links(reading.text.folded, rule.allow_hosts, reading.maybe):
+        if not _TWO_SENTENCES.fullmatch(reading.text.original[slice(*reading.text.span(start, end))]):
+            yield (start, end)
+
+
+_TWO_SENTENCES = re.compile(
+    r"[^\W\d_]+\.(?:It|Is|In|So|To|Me|My|At|Am|As|Be|Do|No|Us|Es|De|La|Se|Si|Su|Tu|Il|Ne|Ma|Ce|En|Er|Im|Et|Os|Na|Por)"
+)
+"""A full stop without its space, no address: `refund.It`."""
 
 
 def _bank_numbers(reading: Reading, _rule: Rule) -> Iterator[Span]:

@@ -95,19 +95,19 @@ def contact(reading: Reading, _rule: Rule) -> Iterator[Span]:
         for pattern in contacts.spoken().mails:
             yield from (match.span() for match in pattern.finditer(text))
     for match in contacts._RUN.finditer(text):
-        trusted = reading.order_id is None or sum(c.isdigit() for c in match.group()) >= 12
+        trusted = reading.order_id is None or not 9 <= sum(c.isdigit() for c in match.group()) < 12
         called_id = trusted and contacts._is_called_id(match, text)
         if contacts._is_phone(match, text, contacts.REGIONS) and not called_id:
             yield match.span()
-    if contacts._has_number_words(text):
+    if "+" in text or contacts._has_number_words(text):
         yield from contacts._said(text)
     if contacts._HAN_DIGIT.search(text):
         yield from (m.span() for m in contacts._HAN_RUN.finditer(text) if contacts._HAN_DIGIT.search(m.group()))
 
 
-def link(reading: Reading, rule: Rule) -> Iterator[Span]:
+def links(reading: Reading, rule: Rule) -> Iterator[Span]:
     text, taken = reading.folded, []
-    for match in (contacts._linkify().match(text) or []) if _MAYBE_LINK.search(text) else []:
+    for match in (contacts._linkify().match(contacts._NO_HOST.sub(" ", text)) or []) if _MAYBE_LINK.search(text) else []:
         if match.schema == "mailto:":
             continue
         taken.append((match.index, match.last_index))
@@ -118,6 +118,12 @@ def link(reading: Reading, rule: Rule) -> Iterator[Span]:
         for found in pattern.finditer(text) if maybe.search(text) else ():
             if not any(start <= found.start() < end or found.start() <= start < found.end() for start, end in taken):
                 yield found.span()
+
+
+def link(reading: Reading, rule: Rule) -> Iterator[Span]:
+    for start, end in links(reading, rule):
+        if not rules._TWO_SENTENCES.fullmatch(reading.original[reading.at[start] : reading.at[end - 1] + 1]):
+            yield start, end
 
 
 def bank_numbers(reading: Reading, _rule: Rule) -> Iterator[Span]:
