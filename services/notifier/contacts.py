@@ -46,6 +46,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 _FEWEST_NUMBER_WORDS = 3
 _KANA_ZERO = ("ゼロ", "レイ", "マル")
 _BRACKETED = r"\s?[\[({{<]\s*(?:{})\s*[\])}}>]\s?"
+_RULED = r"\s?[\-_~*|/]\s?(?:{})\s?[\-_~*|/]\s?"
 _MAYBE_LINK = re.compile(r"[.][a-z\u0080-\u2fff]|//|\d\.\d+\.\d+\.\d|www")
 _MAYBE_URL = re.compile(r"/\s?/|www")
 _SURE_TLD = r"(?:com|net|org|cn|ru|io|shop|store|top|xyz|site|club|vip|biz|eu)"
@@ -53,7 +54,7 @@ _NO_HOST = re.compile(r"[\u3040-\u9fff]|:(?!/)")
 """What begins or ends an address though no space is there."""
 _URL = re.compile(r"(?:h\s?t\s?t\s?p\s?s?|hxxps?)\s?:\s?/\s?/\s?[^\s]+|\bwww\s?\.\s?[^\s]+")
 _IP = re.compile(r"//\[?[0-9a-f:.]+\]?")
-_BANK = re.compile(r"(?<![\da-z])\d(?:[\s\-]?\d){12,18}(?![\da-z])")
+_BANK = re.compile(r"(?<![\da-z])(?<!\d[\s\-])\d(?:[\s\-]?\d){12,18}(?![\da-z]|[\s\-]\d)")
 _MAYBE_IBAN = re.compile(r"[a-z]{2}\d{2}")
 _IBAN = re.compile(r"(?<![\da-z])[a-z]{2}\d{2}(?:\s?[a-z0-9]{4}){2,7}(?:\s?[a-z0-9]{1,4})?(?![\da-z])")
 
@@ -69,12 +70,13 @@ class Spoken(NamedTuple):
     joint: re.Pattern[str]
     phone: re.Pattern[str]
     id: re.Pattern[str]
+    lot: re.Pattern[str]
 
 
 @lru_cache(maxsize=1)
 def spoken() -> Spoken:
     at, dot = any_of("at"), any_of("dot")
-    at_sign = rf"(?:\s?@\s?|{_BRACKETED.format('at|a|艾特')}|\s*{at}\s*)"
+    at_sign = rf"(?:\s?@\s?|{_BRACKETED.format(f'at|a|艾特|{at}')}|\s*{at}\s*)"
     dot_sign = rf"(?:\s?\.\s?|{_BRACKETED.format(f'点|{dot}')}|\s+{dot}\s+|\s?点\s?|\s*ドット\s*)"
     mails = (
         rf"[^\W_][\w.+\-]{{0,60}}{at_sign}[a-z0-9][\w\-]{{0,60}}(?:{dot_sign}[\w\-]{{1,60}}){{0,3}}{dot_sign}[a-z]{{2,}}",
@@ -82,13 +84,16 @@ def spoken() -> Spoken:
         rf"[a-z0-9][\w.+\-]{{0,60}}{at_sign}{MAIL_HOSTS}{ENDS}",
         rf"[a-z0-9][\w.+\-]{{0,60}}\s+at\s+{MAIL_HOSTS}{dot_sign}[a-z]{{2,}}",
         r"(?<!\w)(?:\w\s){2,40}@\s(?:\w\s){2,40}\.\s(?:\w\s?){2,6}",
+        rf"[^\W_][\w.+]{{0,60}}{_RULED.format(f'at|{at}')}\w{{1,60}}{_RULED.format(f'dot|{dot}')}[a-z]{{2,}}",
     )
     return Spoken(
         tuple(map(re.compile, mails)),
-        re.compile(rf"@|{at}|[\[({{<]\s*at?\s*[\])}}>]|\sat\s+(?:{MAIL_HOSTS}|\S{{1,61}}(?:\s+dot\s|\s?[\[(]dot))"),
-        re.compile(rf"\.(?<=\s\.)|[\[({{]\s*(?:点|{dot})|{dot}|点"),
         re.compile(
-            rf"[a-z0-9][a-z0-9\-]{{1,60}}(?:(?:\s\.\s?|\s?[\[({{]\s*(?:dot|点)\s*[\])}}]\s?|\s+dot\s+|\s?点\s?){_TLD}"
+            rf"@|{at}|[\[({{<\-_~*|/]\s*at?\s*[\])}}>\-_~*|/]|\sat\s+(?:{MAIL_HOSTS}|\S{{1,61}}(?:\s+dot\s|\s?[\[(]dot))"
+        ),
+        re.compile(rf"\.(?<=\s\.)|[\[({{<]\s*(?:点|\.|{dot})|{dot}|点"),
+        re.compile(
+            rf"[a-z0-9][a-z0-9\-]{{1,60}}(?:(?:\s\.\s?|\s?[\[({{<]\s*(?:dot|点|\.)\s*[\])}}>]\s?|\s+dot\s+|\s?点\s?){_TLD}"
             rf"|(?:{_BRACKETED.format(dot)}|\s+{dot}\s+|\s?ドット\s?){_SURE_TLD})\b(?:/\S*)?"
             rf"|(?<![^\W_])[^\W_][\w\-]{{1,60}}\s+{any_of('dotted')}"
         ),
@@ -98,6 +103,7 @@ def spoken() -> Spoken:
         re.compile(rf"[\s,.\-/()]*(?:{any_of('joint')}[\s,.:]*)*"),
         re.compile(rf"{any_of('phone_word')}[^\d.!?\n]{{0,20}}$"),
         re.compile(rf"{any_of('id_word')}[^\d.!?\n]{{0,20}}$"),
+        re.compile(rf"{any_of('lot_word')}\W{{0,3}}(?:\w{{1,7}}\W{{1,3}}){{0,3}}$"),
     )
 
 
@@ -193,8 +199,15 @@ def _is_phone(match: re.Match[str], text: str, regions: tuple[str, ...]) -> bool
     digits = "".join(c for c in found if c.isdigit())
     if not _DIGITS[0] <= len(digits) <= _DIGITS[1] or _MODEL.search(text[max(0, match.start() - 5) : match.start()]):
         return False
-    if found.startswith("+") or spoken().phone.search(text[max(0, match.start() - 40) : match.start()]):
+    before = text[max(0, match.start() - 40) : match.start()]
+    if found.startswith("+"):
         return True
+    if spoken().lot.search(before):
+        return False
+    if spoken().phone.search(before):
+        return True
+    if len(digits) < _SHORTEST_NATIONAL and found.isdigit():
+        return False
     if digits.startswith("00") and _valid("+" + digits[2:], None):
         return True
     return any(_valid(digits, region) for region in (*regions, *(_WITH_ZERO if digits.startswith("0") else ())))

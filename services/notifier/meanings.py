@@ -14,6 +14,8 @@ Search = Callable[[str], Iterable[Span]]
 _BREAK = re.compile(r"[!?\n;]|\.(?=\s|$|[^\x00-\x7f])")
 _JUST_BEFORE = 20
 _NEVER = 50
+_HONEST = ("no_strings", "not_ours")
+"""No condition is meant, or it is said of others."""
 _BACK = 160
 """How far a word reaches back to what it stands for."""
 
@@ -54,13 +56,14 @@ class Seen:
         return any(found[0] <= span[0] <= found[1] + within for found in self.spans(name))
 
     def near(self, first: str, second: str, gap: int) -> Iterator[Span]:
-        """Both within one sentence, `first` before `second`, at most `gap` signs between them."""
+        """Both within one sentence, `first` before `second` or around it, at most `gap` signs between them."""
         if not self.spans(first):
             return
         for b in self.spans(second):
             for a in self.spans(first):
-                if 0 <= b[0] - a[1] <= gap and self.sentence(a) == self.sentence(b):
-                    yield (a[0], b[1])
+                around = a[0] < b[0] and b[1] < a[1]
+                if (around or 0 <= b[0] - a[1] <= gap) and self.sentence(a) == self.sentence(b):
+                    yield (a[0], max(a[1], b[1]))
 
     def about(self, first: str, second: str, gap: int) -> Iterator[Span]:
         """As `near`, in either order."""
@@ -89,29 +92,29 @@ def _review_pressure(seen: Seen, earlier: Earlier) -> Iterator[Span]:
 
 def _change_asked(seen: Seen) -> Iterator[Span]:
     for span in seen.about("change", "review", 60):
-        if (not seen.beside(span, "own_work") or seen.beside(span, "ask")) and not seen.beside(span, "no_strings"):
+        if (not seen.beside(span, "own_work") or seen.beside(span, "ask")) and not seen.beside(span, *_HONEST):
             yield span
     for span in seen.about("changed", "review", 40):
-        if seen.beside(span, "condition", "ask", "money") and not seen.beside(span, "own_work", "no_strings"):
+        if seen.beside(span, "condition", "ask", "money") and not seen.beside(span, "own_work", *_HONEST):
             yield span
 
 
 def _words_changed(seen: Seen) -> Iterator[Span]:
     """What the buyer wrote, not called a review."""
     for span in seen.about("change", "wrote", 40):
-        if not seen.beside(span, "own_work", "no_strings"):
+        if not seen.beside(span, "own_work", *_HONEST):
             yield span
     for span in seen.about("changed", "wrote", 40):
-        if seen.beside(span, "condition", "ask") and not seen.beside(span, "own_work", "no_strings"):
+        if seen.beside(span, "condition", "ask") and not seen.beside(span, "own_work", *_HONEST):
             yield span
 
 
 def _changed_back(seen: Seen, earlier: Earlier) -> Iterator[Span]:
     """It, where the review was spoken of before."""
     for span in seen.spans("change_it"):
-        if seen.beside(span, "own_work", "no_strings") and not seen.beside(span, "ask"):
+        if seen.beside(span, "own_work", *_HONEST) and not seen.beside(span, "ask"):
             continue
-        if _spoken_of("review", span, seen, earlier):
+        if _spoken_of("review", span, seen, earlier) or _spoken_of("wrote", span, seen, earlier):
             yield span
 
 
@@ -128,11 +131,12 @@ def _good_one_asked(seen: Seen) -> Iterator[Span]:
     ]
     for span in [*seen.near("praise", "review", 25), *seen.near("review", "praise", 12), *within]:
         if not seen.just_before(span, "thanks") and seen.beside(span, "ask", "give", "happy_if", "favour"):
-            if not seen.beside(span, "no_strings"):
+            if not seen.beside(span, *_HONEST):
                 yield span
     for span in seen.spans("stars"):
         if not seen.just_before(span, "thanks") and not seen.just_before(span, "praised", 0):
-            yield span
+            if not seen.beside(span, "other_stars", *_HONEST):
+                yield span
 
 
 def _steered(seen: Seen) -> Iterator[Span]:
@@ -142,7 +146,7 @@ def _steered(seen: Seen) -> Iterator[Span]:
             if happy[0] <= review[0] <= happy[1] + 60:
                 yield (happy[0], max(happy[1], review[1]))
     for span in seen.about("before", "review", 60):
-        if seen.beside(span, "give", "bad_word"):
+        if seen.beside(span, "give", "bad_word") and not seen.beside(span, *_HONEST):
             yield span
 
 
@@ -150,13 +154,13 @@ def _bought(seen: Seen, earlier: Earlier) -> Iterator[Span]:
     if not (seen.any("money", "money_sign") or any(one.any("money") for one in earlier)):
         return
     for span in _requested(seen):
-        if not seen.beside(span, "no_strings"):
+        if not seen.beside(span, *_HONEST):
             yield span
     for span in [*seen.about("money", "review", 60), *seen.about("money_sign", "review", 60)]:
-        if seen.beside(span, "condition", "ask", "favour") and not seen.beside(span, "thanks", "own_work", "no_strings"):
+        if seen.beside(span, "condition", "ask", "favour") and not seen.beside(span, "thanks", "own_work", *_HONEST):
             yield span
     for span in [*seen.about("favour", "review", 60), *seen.spans("for_review")]:
-        if not seen.just_before(span, "thanks", 4):
+        if not seen.just_before(span, "thanks", 4) and not seen.beside(span, *_HONEST):
             yield span
 
 
@@ -179,12 +183,12 @@ def _withdraw_request(seen: Seen, earlier: Earlier) -> Iterator[Span]:
     said = [*seen.near("drop", "claim", 40), *seen.near("claim", "drop", 30), *seen.spans("claim_then_drop")]
     back = [span for span in seen.spans("drop_it") if _spoken_of("claim", span, seen, earlier)]
     for span in [*said, *back]:
-        if not seen.beside(span, "not_dropping", "no_strings"):
+        if not seen.beside(span, "not_dropping", *_HONEST):
             yield span
 
 
 def _withdraw_pressure(seen: Seen, earlier: Earlier) -> Iterator[Span]:
-    conditions = (span for span in seen.spans("if_dropped") if not seen.beside(span, "no_strings"))
+    conditions = (span for span in seen.spans("if_dropped") if not seen.beside(span, *_HONEST))
     asked = [*_withdraw_request(seen, earlier), *conditions]
     if asked and any(one.any("money", "money_sign") and one.any("condition") for one in (seen, *earlier)):
         yield from asked
@@ -215,12 +219,18 @@ def _off_platform(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
 
 def _personal_data(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
     for span in seen.spans("personal_data"):
-        if not _never(seen, span) and (seen.beside(span, "ask") or not seen.beside(span, "paid_with")):
+        if (
+            not _never(seen, span)
+            and not seen.beside(span, "shown")
+            and (seen.beside(span, "ask") or not seen.beside(span, "paid_with"))
+        ):
             yield span
 
 
 def _never(seen: Seen, span: Span) -> bool:
-    """It is said that this is never asked for, in the same breath."""
+    """It is said that this is never asked for, in the same breath, or that others did."""
+    if seen.beside(span, "not_ours"):
+        return True
     near = (found for found in seen.spans("never_ask") if found[0] <= span[1] and span[0] - found[1] <= _NEVER)
     return any(not re.search(r"[,;:.!?\n]", seen.text[found[1] : span[0]]) for found in near)
 

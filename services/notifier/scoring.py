@@ -1,7 +1,8 @@
 """How well the built-in detectors tell good messages from bad ones: a labelled set judged, and what came of it. Pure.
 
-The set is data (`bad: {detector: [text]}`, `good: [text]`, `joined: [{text, earlier, bad}]`), one file per language. A text's
-own hash says which part it belongs to: `held_out` is never looked at when the word lists are tuned.
+The set is data (`bad: {detector: [text]}`, `good: [text]`, `joined: [{text, earlier, bad}]`), one file per language. Which part
+a text belongs to says `part` of its file, or without it the text's own hash: `held_out` is never looked at when the word
+lists are tuned.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,9 +28,14 @@ class Labelled(NamedTuple):
     text: str
     bad: str | None
     earlier: tuple[str, ...] = ()
+    told: str | None = None
 
     @property
     def part(self) -> str:
+        """`tuned` or `held_out`."""
+        return self.told or self._by_hash()
+
+    def _by_hash(self) -> str:
         return "held_out" if sha256(self.text.encode()).digest()[0] % 5 < _HELD_OUT else "tuned"
 
 
@@ -68,7 +74,7 @@ def read(language: str, raw: Mapping[str, Any]) -> list[Labelled]:
         Labelled(language, one["text"], one["bad"][0] if one["bad"] else None, tuple(one["earlier"]))
         for one in raw.get("joined", ())
     ]
-    return [*bad, *good, *joined]
+    return [one._replace(told=raw.get("part")) for one in (*bad, *good, *joined)]
 
 
 def book() -> RuleBook:

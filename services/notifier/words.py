@@ -25,7 +25,7 @@ BEGINS, ENDS = r"(?<![^\W_])", r"(?![^\W_])"
 """Where a word begins and ends."""
 _BEHIND = re.compile(r"\(\?<[!=](?:[^()\\]|\\.)*\)")
 _NUMBERS = ("unit", "ten", "hundred")
-_PLAIN = ("at", "at_weak", "dot", "dotted", "joint", "phone_word", "id_word", *_NUMBERS)
+_PLAIN = ("at", "at_weak", "dot", "dotted", "joint", "phone_word", "id_word", "lot_word", *_NUMBERS)
 """Lists that are parts of other patterns (`contacts.py`), not searched by themselves."""
 
 

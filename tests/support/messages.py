@@ -1,4 +1,4 @@
-"""The labelled set of messages, tests/data/messages/."""
+"""The labelled sets of messages, tests/data/messages/ and by another author tests/data/messages_unseen/."""
 
 from pathlib import Path
 
@@ -7,11 +7,12 @@ import yaml
 from services.notifier.scoring import Labelled, read
 
 FOLDER = Path(__file__).parents[1] / "data" / "messages"
+UNSEEN = FOLDER.with_name("messages_unseen")
 
 
-def load() -> list[Labelled]:
+def load(folder: Path = FOLDER) -> list[Labelled]:
     return [
         one
-        for path in sorted(FOLDER.glob("*.yaml"))
+        for path in sorted(folder.glob("*.yaml"))
         for one in read(path.stem, yaml.safe_load(path.read_text("utf-8")))
     ]

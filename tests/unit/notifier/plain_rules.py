@@ -107,7 +107,9 @@ def contact(reading: Reading, _rule: Rule) -> Iterator[Span]:
 
 def links(reading: Reading, rule: Rule) -> Iterator[Span]:
     text, taken = reading.folded, []
-    for match in (contacts._linkify().match(contacts._NO_HOST.sub(" ", text)) or []) if _MAYBE_LINK.search(text) else []:
+    for match in (
+        (contacts._linkify().match(contacts._NO_HOST.sub(" ", text)) or []) if _MAYBE_LINK.search(text) else []
+    ):
         if match.schema == "mailto:":
             continue
         taken.append((match.index, match.last_index))
