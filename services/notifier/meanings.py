@@ -130,13 +130,13 @@ def _good_one_asked(seen: Seen) -> Iterator[Span]:
         one for one in seen.spans("review") if any(one[0] <= p[0] and p[1] <= one[1] for p in seen.spans("praise"))
     ]
     for span in [*seen.near("praise", "review", 25), *seen.near("review", "praise", 12), *within]:
-        if not seen.just_before(span, "thanks") and seen.beside(span, "ask", "give", "happy_if", "favour"):
-            if not seen.beside(span, *_HONEST):
-                yield span
+        wanted = seen.beside(span, "ask", "give", "happy_if", "favour") and not seen.beside(span, *_HONEST)
+        if wanted and not seen.just_before(span, "thanks"):
+            yield span
     for span in seen.spans("stars"):
-        if not seen.just_before(span, "thanks") and not seen.just_before(span, "praised", 0):
-            if not seen.beside(span, "other_stars", *_HONEST):
-                yield span
+        given = seen.just_before(span, "thanks") or seen.just_before(span, "praised", 0)
+        if not given and not seen.beside(span, "other_stars", *_HONEST):
+            yield span
 
 
 def _steered(seen: Seen) -> Iterator[Span]:
