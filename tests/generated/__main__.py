@@ -21,25 +21,11 @@ import msgspec
 
 from tests.crash.reports import FOLDER, plain, say, surroundings, write
 from tests.generated.bugs import BUGS, SEEDS, caught
+from tests.generated.counting import CHUNK, Counted, chunk, reached
 from tests.generated.markets import playbooks
-from tests.generated.play import RULES, Life, shortest
+from tests.generated.play import RULES, shortest
 
-_CHUNK = 250
 _SHOWN = 5
-
-
-class Counted(msgspec.Struct):
-    """A chunk of lives, or all of them. `reached`: rows that fired and states that were entered, by playbook."""
-
-    lives: int = 0
-    counts: dict[str, int] = {}
-    reached: dict[str, set[str]] = {}
-    broken: list[tuple[int, str, str]] = []
-
-    def __add__(self, other: "Counted") -> "Counted":
-        reached = {n: self.reached.get(n, set()) | other.reached.get(n, set()) for n in self.reached | other.reached}
-        counts = Counter(self.counts) + Counter(other.counts)
-        return Counted(self.lives + other.lives, dict(counts), reached, self.broken + other.broken)
 
 
 def main() -> int:
@@ -110,10 +96,10 @@ def _show(broken: list[tuple[int, str, str]]) -> None:
 def _chunks(first: int, jobs: int) -> Iterator[Counted]:
     """One after the other for as long as they are asked for."""
     if jobs == 1:
-        yield from (chunk(start) for start in count(first, _CHUNK))
+        yield from (chunk(start) for start in count(first, CHUNK))
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        starts = count(first, _CHUNK)
+        starts = count(first, CHUNK)
         ahead: deque[Future[Counted]] = deque(pool.submit(chunk, next(starts)) for _ in range(2 * jobs))
         try:
             while True:
@@ -121,26 +107,6 @@ def _chunks(first: int, jobs: int) -> Iterator[Counted]:
                 ahead.append(pool.submit(chunk, next(starts)))
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def chunk(first: int) -> Counted:
-    """The lives of `_CHUNK` seeds."""
-    return total(Life(seed).run() for seed in range(first, first + _CHUNK))
-
-
-def total(lives: Iterator[Life]) -> Counted:
-    every, counts = Counted(), Counter[str]()
-    for life in lives:
-        every.lives += 1
-        counts.update(life.counts)
-        counts.update({f"{effect} effects": n for effect, n in life.effects.items()})
-        counts.update(f"ended {case.outcome}" if case.outcome else "left open" for case in life.held.cases.values())
-        counts["cases"] += len(life.held.cases)
-        for name, rows in life.seen.items():
-            every.reached[name] = every.reached.get(name, set()) | rows
-        every.broken += [(life.seed, *found) for found in life.judge.broken[:1]]
-    every.counts = dict(counts)
-    return every
 
 
 def _report(first: int, last: int, every: Counted, seconds: float) -> dict[str, Any]:
@@ -164,19 +130,6 @@ def _report(first: int, last: int, every: Counted, seconds: float) -> dict[str, 
         "with_a_violation": sum(len(one["violations"]) for one in runs),
         "runs": runs,
     }
-
-
-def reached(every: Counted) -> dict[str, str]:
-    """Of each playbook how many of its rows fired and how many of its states were entered."""
-    told = {}
-    for _, book in sorted(playbooks().current.items()):
-        found = every.reached.get(book.name, set())
-        rows = {
-            row.id for row in (*book.opens_on, *book.everywhere, *(r for s in book.states.values() for r in s.rows))
-        }
-        states = {f"state:{name}" for name in book.states}
-        told[book.name] = f"{len(rows & found)} of {len(rows)} rows, {len(states & found)} of {len(states)} states"
-    return told
 
 
 if __name__ == "__main__":

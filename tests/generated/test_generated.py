@@ -1,12 +1,17 @@
 """Generated cases break nothing, the same seed gives the same life, and the verdict finds every seeded bug."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from tests.generated.__main__ import Counted, total
 from tests.generated.bugs import BUGS, caught
+from tests.generated.counting import CHUNK, Counted, total
 from tests.generated.markets import charts, playbooks
 from tests.generated.play import RULES, Life, shortest
 
+ROOT = Path(__file__).parents[2]
 PARTS, EACH = 4, 400
 
 
@@ -37,6 +42,15 @@ _OF_THE_WHOLE = {
     "what_is_refused_changes_nothing",
     "what_is_told_twice_counts_once",
 }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_several_processes_share_the_lives() -> None:
+    command = [sys.executable, "-m", "tests.generated", "--cases", "500", "--jobs", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "seeds 0 to" in done.stdout and f"of {2 * CHUNK} orders" in done.stdout
 
 
 def test_the_same_seed_gives_the_same_life() -> None:
