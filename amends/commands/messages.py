@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amends.commands.playbooks import known_registry
+from amends.commands.playbooks import known_registry, own_templates
 from amends.output import show
 from shared.errors import ConfigurationError
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="What messages say, and whether they may leave.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 Marketplace = Annotated[str, typer.Option("--marketplace", "-m", help="Whose rules and templates.")]
+Earlier = Annotated[
+    list[Path] | None, typer.Option("--earlier", help="A message sent before it on the order; oldest first.")
+]
 Locales = Annotated[list[str] | None, typer.Option("--locale", "-l", help="Only these (default: all there are).")]
 
 
@@ -25,15 +28,11 @@ Locales = Annotated[list[str] | None, typer.Option("--locale", "-l", help="Only 
 def check(
     file: Annotated[Path | None, typer.Argument(help="The text (default: stdin).")] = None,
     marketplace: Marketplace = "generic",
-    earlier: Annotated[
-        list[Path] | None, typer.Option("--earlier", help="A message sent before it; oldest first.")
-    ] = None,
+    earlier: Earlier = None,
     as_json: Json = False,
 ) -> None:
     """One line per broken rule and exit 1; nothing to say against it and exit 0."""
-    written = _composer(marketplace).preview_text(
-        marketplace, _read(file), earlier=[_read(one) for one in earlier or ()]
-    )
+    written = _composer(marketplace).preview_text(marketplace, _read(file), earlier=_texts(earlier))
     if as_json:
         show(_shown(written), as_json=True)
     else:
@@ -48,6 +47,7 @@ def preview(
     variables: Annotated[Path | None, typer.Option("--variables", "-v", help="YAML or JSON; `-` is stdin.")] = None,
     marketplace: Marketplace = "generic",
     locale: Locales = None,
+    earlier: Earlier = None,
     as_json: Json = False,
 ) -> None:
     """The text as it would leave and the verdict on it, in all languages side by side. Exit 1 if one may not leave."""
@@ -57,9 +57,9 @@ def preview(
     locales = locale or composer.locales(marketplace, purpose)
     if not locales:
         raise ConfigurationError([f"{marketplace} has no template {purpose}"])
-    values = _mapping(variables)
+    values, said = _mapping(variables), _texts(earlier)
     try:
-        found = [composer.preview(marketplace, purpose, one, values) for one in locales]
+        found = [composer.preview(marketplace, purpose, one, values, said) for one in locales]
     except NotRendered as fault:
         raise ConfigurationError([f"{purpose}: {fault.why}"]) from None
     if as_json:
@@ -111,7 +111,7 @@ def _composer(marketplace: str) -> "Composer":
         raise ConfigurationError(
             [f"--marketplace {marketplace}: there is none of that name ({', '.join(known.names())})"]
         )
-    return Composer(known, {marketplace})
+    return Composer(known, {marketplace}, over=own_templates())
 
 
 def _read(file: Path | None) -> str:
@@ -121,6 +121,10 @@ def _read(file: Path | None) -> str:
         return file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as fault:
         raise ConfigurationError([f"{file}: cannot be read ({type(fault).__name__})"]) from None
+
+
+def _texts(files: Iterable[Path] | None) -> list[str]:
+    return [_read(one) for one in files or ()]
 
 
 def _mapping(file: Path | None) -> dict[str, Any]:

@@ -83,6 +83,17 @@ def known_registry() -> "Registry":
     return Registry(_named(process.config, "marketplaces"))
 
 
+def own_templates() -> Path | None:
+    """The seller's own, where the configuration names them."""
+    from shared.settings import Process
+
+    config = Process.from_env(os.environ).config
+    folder = _named(config, "templates")
+    if folder is not None and not folder.is_dir():
+        raise ConfigurationError([f"{config} templates: {folder} is no folder"])
+    return folder
+
+
 def _named(config: Path | None, key: str) -> Path | None:
     """A folder named in the accounts file, read without asking for its secrets."""
     if config is None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Body, Depends, Query
+from pydantic import Field
 
 from services.notifier import listing
 from services.notifier.composer import Composer, Written
@@ -23,6 +24,8 @@ from shared.store.session import Database
 Reader = Annotated[Principal, Depends(require("read"))]
 Admin = Annotated[Principal, Depends(require("admin"))]
 Limit = Annotated[int, Query(ge=1, le=200)]
+LONGEST_TEXT, MOST_EARLIER = 20_000, 50
+Earlier = Annotated[str, Field(max_length=LONGEST_TEXT)]
 _ALL_CALLS = 100_000
 
 
@@ -71,29 +74,31 @@ def messages(database: Database, cursors: Cursors, composer: Callable[[], Compos
         purpose: Annotated[str | None, Body(max_length=64)] = None,
         locale: Annotated[str | None, Body(max_length=35)] = None,
         variables: Annotated[dict[str, Any] | None, Body()] = None,
-        text: Annotated[str | None, Body(max_length=20_000)] = None,
+        text: Annotated[str | None, Body(max_length=LONGEST_TEXT)] = None,
+        earlier: Annotated[list[Earlier] | None, Body(max_length=MOST_EARLIER)] = None,
     ) -> dict[str, Any]:
-        """The text as it would leave, and the verdict on it. Nothing is kept."""
-        return _previewed(composer(), marketplace, purpose, locale, variables, text)
+        """The text as it would leave, and the verdict on it. `earlier`: texts sent on the order before it, oldest first;
+        the verdict is on what they mean together. Nothing is kept."""
+        return _previewed(composer(), marketplace, purpose, locale, variables, text, earlier or [])
 
     return router
 
 
 def _previewed(
     composer: Composer, marketplace: str, purpose: str | None, locale: str | None, variables: dict[str, Any] | None,
-    text: str | None,
+    text: str | None, earlier: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
     if (text is None) == (purpose is None):
         raise Invalid("give a purpose with its variables, or a text")
     if not composer.learn(marketplace):
         raise Invalid("no such marketplace", code="unknown_marketplace")
     if text is not None:
-        return _written(composer.preview_text(marketplace, text, locale))
+        return _written(composer.preview_text(marketplace, text, locale, earlier))
     assert purpose is not None  # noqa: S101
     if not composer.has_purpose(purpose):
         raise Invalid("no such purpose", code="unknown_purpose")
     try:
-        return _written(composer.preview(marketplace, purpose, locale or "en", variables or {}))
+        return _written(composer.preview(marketplace, purpose, locale or "en", variables or {}, earlier))
     except NotRendered as fault:
         raise Invalid(fault.why, code="not_rendered", missing=list(fault.missing)) from None
 

@@ -17,6 +17,8 @@ from shared.ports import Account
 from shared.registry import Registry
 
 FREE_TEXT = "free_text"
+MOST_SAID = 5
+"""So many of an order's last messages are judged together with a new one."""
 _COMMON = Path(__file__).parent / "templates"
 _KNOWN_PARAMS = ("tracking_number", "return_tracking_number", "carrier_tracking", "external_id", "return_number")
 _LONGEST_PHONE = 12
@@ -118,19 +120,28 @@ class Composer:
         )
         return Written(rendered.subject, rendered.body, rendered.locale, rendered.template_hash or None, verdict)
 
-    def preview(self, marketplace: str, purpose: str, locale: str, variables: Mapping[str, Any]) -> Written:
-        """A draft for the marketplace is judged as an operator's own words. Raises NotRendered."""
+    def preview(
+        self, marketplace: str, purpose: str, locale: str, variables: Mapping[str, Any], earlier: Sequence[str] = ()
+    ) -> Written:
+        """A draft for the marketplace is judged as an operator's own words. `earlier`: what was sent on the order before
+        it, oldest first; the last `MOST_SAID` count, as when it is sent. Raises NotRendered."""
         rendered = self._templates[marketplace].render(purpose, chain(locale), variables)
         judged_as = purpose if self._purposes[purpose].audience == "buyer" else FREE_TEXT
         known = [str(v) for n, v in variables.items() if n == "order_id" or n in _KNOWN_PARAMS]
-        verdict = judge(rendered.body, self._books[marketplace], purpose=judged_as, known=[*known, *rendered.written])
+        verdict = judge(
+            rendered.body,
+            self._books[marketplace],
+            purpose=judged_as,
+            known=[*known, *rendered.written],
+            earlier=earlier[-MOST_SAID:],
+        )
         return Written(rendered.subject, rendered.body, rendered.locale, rendered.template_hash, verdict)
 
     def preview_text(
         self, marketplace: str, text: str, locale: str | None = None, earlier: Sequence[str] = ()
     ) -> Written:
-        """`earlier`: what was sent before it, oldest first."""
-        verdict = judge(text.strip(), self._books[marketplace], purpose=FREE_TEXT, earlier=earlier)
+        """`earlier`: as in `preview`."""
+        verdict = judge(text.strip(), self._books[marketplace], purpose=FREE_TEXT, earlier=earlier[-MOST_SAID:])
         return Written(None, text.strip(), canonical(locale) if locale else None, None, verdict)
 
 

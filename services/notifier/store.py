@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.notifier import tables
+from services.notifier.composer import MOST_SAID
 from services.notifier.ledger import BY_OUTCOME, COUNTED, Row, changed
 from shared.accounts import AccountEntry
 from shared.store.session import Tx
 
-MOST_SAID = 5
-"""So many of an order's last messages are read together with a new one."""
 _SELDOM = frozenset(("why", "next_at", "not_after", "sent_at", "provider_id", "prepared", "withdrawn"))
 """What says nothing of a new errand that is claimed at once; all of a batch's values go over the wire otherwise."""
 Key = tuple[str, str]

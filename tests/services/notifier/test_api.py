@@ -116,6 +116,26 @@ async def test_previews_keep_nothing(open_world: Opened) -> None:
     assert (await ask(world, "GET", "/v1/messages")).json()["items"] == []
 
 
+async def test_a_preview_is_judged_together_with_what_was_sent_before(open_world: Opened) -> None:
+    world = await open_world()
+
+    async def action(earlier: list[str], **what: Any) -> str:
+        asked = {"marketplace": "toy", "earlier": earlier, **what}
+        said = (await ask(world, "POST", "/v1/messages/preview", json=asked)).json()
+        return str(said["verdict"]["action"])
+
+    gift, review = "We will give you 10 USD back as a gift.", {"text": "Please leave us a review."}
+    assert [await action([], **review), await action([gift], **review)] == ["send", "block"]
+    variables = {"order_id": "8000000001", "amount": {"value": "5.00", "currency": "EUR"}}
+    offer = {"purpose": "offer_refund", "variables": variables}
+    assert await action(["Hello, how can we help?"], **offer) == "send"
+    far_back = [gift, *["Hello, how can we help?"] * 5]
+    assert await action(far_back, **review) == "send", "only the last five count, as when it is sent"
+    for wrong in (["x" * 20_001], ["x"] * 51, "x", [1]):
+        asked = {"marketplace": "toy", "earlier": wrong, **review}
+        assert (await ask(world, "POST", "/v1/messages/preview", json=asked)).status == 422
+
+
 async def test_calls_list_every_attempt_in_order(open_world: Opened) -> None:
     world = await open_world(ability="keyed")
     answer = await ask(world, "POST", "/sandbox/faults", json={"channel": "toy", "next": ["timeout", "refused", "ok"]})

@@ -32,6 +32,22 @@ def test_what_was_sent_before_counts(
     assert "CR-ALL-03" in capsys.readouterr().out
 
 
+def test_a_preview_is_of_the_sellers_own_words_and_counts_what_was_sent_before(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    before, own = tmp_path / "before.txt", tmp_path / "mine" / "delivered_check"
+    own.mkdir(parents=True)
+    (own / "en.j2").write_text("Order {{ order_id }}: please leave us a review.")
+    (tmp_path / "accounts.yaml").write_text("accounts: []\ntemplates: ./mine\n")
+    before.write_text("We will give you 10 USD back as a gift.")
+    monkeypatch.setenv("AMENDS_CONFIG", str(tmp_path / "accounts.yaml"))
+    asked = ("preview", "delivered_check", "-v", "-", "-l", "en", "--json")
+    assert typed(monkeypatch, "{order_id: O-1}", *asked) == 0
+    assert json.loads(capsys.readouterr().out)[0]["text"] == "Order O-1: please leave us a review."
+    assert typed(monkeypatch, "{order_id: O-1}", *asked, "--earlier", str(before)) == 1
+    assert {v["rule"] for v in json.loads(capsys.readouterr().out)[0]["verdict"]["violations"]} == {"CR-ALL-03"}
+
+
 def test_all_languages_side_by_side(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     values = '{order_id: O-1, amount: {value: "5.00", currency: EUR}}'
     assert typed(monkeypatch, values, "preview", "refund_issued", "-v", "-", "--json") == 0
