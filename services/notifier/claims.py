@@ -95,6 +95,8 @@ class Claim:
         if life.withdrawn is not None or protocol.expired(life, self._ledger.now):
             self._ledger.apply(row, protocol.person("it may have been sent, and must not be sent again"))
             return None
+        if errand.what == "message" and not self._planner.repeat(row, errand, self._ledger):
+            return None
         return Work(row, errand, "send", line, doubted=True)
 
 

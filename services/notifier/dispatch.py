@@ -145,6 +145,7 @@ class Dispatcher:
                 touched = await self._take(tx, rows, ledger, claims) if rows else []
                 await store.begin_attempts(tx, [w.begun_at(ledger.now) for w in claims.works if w.do == "send"])
                 await store.save(tx, touched)
+                await store.release_held(tx, ledger.freed, to_micros(ledger.now))
                 await store.put_results(tx, ledger.results)
                 if rows:
                     crashpoints.hit("notifier.claimed")
@@ -183,7 +184,7 @@ class Dispatcher:
         return touched
 
     async def _known(self, tx: Tx, pairs: Sequence[tuple[Row, Errand]], since: int) -> store.Known:
-        messages = [e for row, e in pairs if e.what == "message" and row["status"] in ("planned", "held")]
+        messages = [e for row, e in pairs if e.what == "message" and row["status"] in ("planned", "held", "in_doubt")]
         return await store.known(
             tx,
             [(e.account, e.id) for _, e in pairs],

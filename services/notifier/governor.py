@@ -3,9 +3,9 @@
 Whoever is told to wait is told why and, where it can be known, until when. Acts are not asked: they have deadlines.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -21,6 +21,7 @@ class Sent:
     order_id: str
     day: str
     at: datetime
+    purpose: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,9 @@ def may_leave(
     earlier: Iterable[Sent],
     zone: ZoneInfo,
     now: datetime,
+    purpose: str = "",
 ) -> Answer:
+    """`earlier`: to the same buyer, this message itself not among them. `purpose`: empty for an operator's own words."""
     if conversation is not None and conversation.opted_out:
         return Stop("blocked", "the buyer does not want messages")
     spoke = _latest(last_buyer_message_at, conversation.last_buyer_message_at if conversation else None)
@@ -83,7 +86,7 @@ def may_leave(
         return closed
     if limits.quiet and not urgent and (until := _quiet_until(limits.quiet, zone, now)):
         return Wait("quiet hours", until)
-    return _capped(order_id, limits, spoke, list(earlier), zone, now)
+    return _capped(order_id, purpose, limits, spoke, list(earlier), zone, now)
 
 
 def _window(book: RuleBook, talk: Conversation | None, spoke: datetime | None, now: datetime) -> Answer | None:
@@ -107,29 +110,45 @@ def _stopped(otherwise: Literal["assisted", "block"], why: str) -> Stop:
 
 def _quiet_until(quiet: tuple[time, time], zone: ZoneInfo, now: datetime) -> datetime | None:
     """The end of the quiet hours `now` lies in, None when it lies in none."""
-    start, end = quiet
-    local = now.astimezone(zone)
-    clock = local.time().replace(tzinfo=None)
-    inside = start <= clock < end if start < end else clock >= start or clock < end
-    if not inside:
+    if not _is_quiet(quiet, zone, now):
         return None
-    day = local.date() if clock < end else local.date() + timedelta(days=1)
-    return max(datetime.combine(day, end, zone).astimezone(UTC), now + timedelta(microseconds=1))
+    ends = _shows(now.astimezone(zone).date(), quiet[1], zone)
+    return min(end for end in ends if end > now and not _is_quiet(quiet, zone, end))
+
+
+def _is_quiet(quiet: tuple[time, time], zone: ZoneInfo, moment: datetime) -> bool:
+    start, end = quiet
+    clock = moment.astimezone(zone).time()
+    return start <= clock < end if start < end else clock >= start or clock < end
+
+
+def _shows(day: date, wall: time, zone: ZoneInfo) -> Iterator[datetime]:
+    """When a clock there shows this time, on that day and the next: twice where clocks go back over it. Where they go forward
+    over it, it is taken for what it would be without the change."""
+    for on in (day, day + timedelta(days=1)):
+        for fold in (0, 1):
+            yield datetime.combine(on, wall, zone).replace(fold=fold).astimezone(UTC)
 
 
 def _capped(
-    order_id: str, limits: Limits, spoke: datetime | None, earlier: list[Sent], zone: ZoneInfo, now: datetime
+    order_id: str, purpose: str, limits: Limits, spoke: datetime | None, earlier: list[Sent], zone: ZoneInfo, now: datetime
 ) -> Answer:
     day, tomorrow = _day(zone, now)
     if limits.per_day is not None and sum(s.day == day for s in earlier) >= limits.per_day:
         return Wait(f"{limits.per_day} messages a day to one buyer", tomorrow)
     unanswered = [s for s in earlier if s.order_id == order_id and (spoke is None or s.at > spoke)]
-    book = limits.book
+    book, same = limits.book, sum(s.purpose == purpose for s in unanswered) if purpose else 0
     if book.unanswered is not None and len(unanswered) >= book.unanswered:
         return Wait(f"{book.unanswered} messages without an answer", None)
+    if book.unanswered_per_purpose is not None and purpose and same >= book.unanswered_per_purpose:
+        return Wait(f"{book.unanswered_per_purpose} messages of this purpose without an answer", None)
     if book.per_day_unanswered is not None and sum(s.day == day for s in unanswered) >= book.per_day_unanswered:
         return Wait(f"{book.per_day_unanswered} messages a day without an answer", tomorrow)
     return Go(day)
+
+
+def day_of(zone: ZoneInfo, now: datetime) -> str:
+    return _day(zone, now)[0]
 
 
 @lru_cache(maxsize=256)

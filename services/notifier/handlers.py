@@ -150,6 +150,7 @@ class Handlers:
             raise _Overtaken
         await store.begin_attempts(tx, [work.begun_at(batch.ledger.now) for work in works])
         await store.save(tx, [batch.known[key] for key in batch.touched])
+        await store.release_held(tx, batch.ledger.freed, to_micros(batch.ledger.now))
         await store.put_tombstones(tx, list(batch.tombstones.values()))
         await store.put_results(tx, batch.ledger.results)
         crashpoints.hit("notifier.planned")
@@ -206,9 +207,10 @@ class _Batch:
         self.new[key] = row
 
     def claim(self, claimed: Claims) -> None:
-        """Once all of the batch is heard: what it takes back itself does not leave."""
+        """Once all of the batch is heard: what it takes back itself does not leave. What a person has answered about in it
+        is asked about again, by dispatch."""
         for key, row in self.new.items():
-            if row["status"] == "planned":
+            if row["status"] == "planned" and not row["approved"]:
                 claimed.add(row, self._errands[key], self.ledger.now, self._now)
 
     def _withdraw(self, order: Withdrawal) -> None:

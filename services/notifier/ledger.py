@@ -50,6 +50,8 @@ class Ledger:
     results: list[Row] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     broken_rules: list[str] = field(default_factory=list)
+    freed: set[tuple[str, str]] = field(default_factory=set)
+    """Orders, by account, of which a message counts no more: what waited for that is to be looked at again."""
 
     def apply(self, row: Row, next_: Next) -> None:
         """Brings the row where the protocol says, and tells of it. Whatever still runs for it counts no more (fence)."""
@@ -61,7 +63,7 @@ class Ledger:
             "next_at": to_micros(next_.next_at) if next_.next_at else None,
             "look_ups": next_.look_ups,
             "look_faults": next_.look_faults,
-            "approved": bool(next_.approved),
+            "approved": bool(next_.approved or row.get("approved")),
             "lease_owner": None,
             "lease_until": None,
         }
@@ -73,6 +75,8 @@ class Ledger:
             row["sent_at"] = to_micros(self.now)
         if row["status"] != was:
             self.note(row)
+        if was in COUNTED and row["status"] not in COUNTED and row["what"] == "message":
+            self.freed.add((row["account"], row["order_id"]))
         for report in next_.reports:
             self.tell(row, report)
 

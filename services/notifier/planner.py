@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from services.notifier import governor, protocol, store
 from services.notifier.composer import Composer, Written
 from services.notifier.governor import Go, Sent, Stop, Wait
-from services.notifier.ledger import Ledger, Row, buyer_key
+from services.notifier.ledger import Ledger, Row, buyer_key, life_of
 from services.notifier.protocol import Next, Report
 from shared.accounts import AccountEntry
 from shared.clock import from_micros, to_micros
@@ -42,14 +43,15 @@ class Planner:
         self._conversations, self._talks = known.talks, talks or {}
         self._said |= known.said
         for row in known.earlier:
-            sent = Sent(row["order_id"], row["slot_day"], from_micros(row["slot_at"]))
+            sent = Sent(row["order_id"], row["slot_day"], from_micros(row["slot_at"]), row["name"])
             self._earlier.setdefault(row["buyer_key"], {})[row["id"]] = (sent, row["status"])
 
     @property
     def since(self) -> datetime:
         """Messages before it count against no cap."""
         books = (self._composer.book(e.account.marketplace) for e in self._accounts.values())
-        return from_micros(0) if any(b.unanswered is not None for b in books) else self._now - _TWO_DAYS
+        counted = any(b.unanswered is not None or b.unanswered_per_purpose is not None for b in books)
+        return from_micros(0) if counted else self._now - _TWO_DAYS
 
     def plan(self, errand: Errand, ledger: Ledger) -> Row:
         row = new_row(errand)
@@ -92,27 +94,40 @@ class Planner:
         answer = self._asked(row, errand)
         match answer:
             case Go(day=day):
-                row |= {"slot_day": day, "slot_at": row["slot_at"] or to_micros(self._now)}
+                self._takes_its_place(row, errand, day)
                 row |= {"status": "planned", "why": None, "next_at": to_micros(self._now)}
-                self._earlier.setdefault(row["buyer_key"], {})[row["id"]] = (
-                    Sent(errand.order_id, day, self._now),
-                    "planned",
-                )
                 return True
             case Wait(why=why, until=until):
                 self._hold(row, errand, why, until, ledger)
             case Stop(status="assisted", why=why):
+                row |= {"slot_day": governor.day_of(self._zone(errand), self._now), "slot_at": to_micros(self._now)}
                 ledger.apply(row, protocol.assisted(row["body"] or "", None, (why,), why))
             case Stop(why=why):
                 ledger.apply(row, Next("blocked", why=why, reports=(Report("blocked", {"why": why}),)))
         return False
+
+    def repeat(self, row: Row, errand: Errand, ledger: Ledger) -> bool:
+        """Whether a message that may have left can be repeated under its key now: it may be for the first time that it
+        arrives. Put off where that is known to end, else a person's."""
+        answer = self._asked(row, errand)
+        if isinstance(answer, Go):
+            self._takes_its_place(row, errand, answer.day)
+            return True
+        until = answer.until if isinstance(answer, Wait) else None
+        ledger.apply(row, protocol.put_off(life_of(row, errand), answer.why, until, self._now))
+        return False
+
+    def _takes_its_place(self, row: Row, errand: Errand, day: str) -> None:
+        """It counts from now on, and goes before whatever is asked about after it."""
+        row |= {"slot_day": day, "slot_at": to_micros(self._now)}
+        sent = Sent(errand.order_id, day, self._now, errand.name)
+        self._earlier.setdefault(row["buyer_key"], {})[row["id"]] = (sent, "sending")
 
     def _asked(self, row: Row, errand: Errand) -> governor.Answer:
         account = self._accounts[errand.account].account
         talk = self._talk((errand.account, errand.order_id))
         if talk and not set(talk.closed_chats).isdisjoint(errand.refs.values()):
             return Stop("blocked", "the marketplace has closed this chat")
-        buyer = talk.buyer if talk and talk.buyer.time_zone else errand.buyer
         others = self._earlier.get(row["buyer_key"], {})
         return governor.may_leave(
             errand.order_id,
@@ -121,9 +136,15 @@ class Planner:
             talk,
             errand.last_buyer_message_at,
             [sent for id_, (sent, status) in others.items() if id_ != row["id"] and _goes_first(id_, status, row)],
-            governor.zone_of(buyer.time_zone, account.time_zone),
+            self._zone(errand),
             self._now,
+            "" if errand.text is not None else errand.name,
         )
+
+    def _zone(self, errand: Errand) -> ZoneInfo:
+        talk = self._talk((errand.account, errand.order_id))
+        told = talk.buyer.time_zone if talk else None
+        return governor.zone_of(told, errand.buyer.time_zone, self._accounts[errand.account].account.time_zone)
 
     def _talk(self, order: store.Key) -> Conversation | None:
         document = self._conversations.get(order)

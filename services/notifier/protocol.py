@@ -217,6 +217,14 @@ def _in_doubt(life: Life, ability: Ability, why: str, now: datetime, after: floa
     return person(f"{why}: it may have been sent")
 
 
+def put_off(life: Life, why: str, until: datetime | None, now: datetime) -> Next:
+    """A message in doubt that must not be repeated before `until` (None: nobody knows when), whatever its key."""
+    limit = life.errand.not_after
+    if until is None or until - (life.first_sending_at or now) >= KEY_WINDOW or (limit is not None and until > limit):
+        return person(f"{why}: it may have been sent")
+    return Next("in_doubt", why=why, next_at=until)
+
+
 def person(why: str) -> Next:
     return Next("in_doubt", why=why, reports=(Report("in_doubt", {"why": why}),))
 

@@ -245,7 +245,7 @@ def _values(
             values[name] = _absent(name) if value is None else _value(variable, value, locale, zone)
         except (ValueError, TypeError, InvalidOperation, KeyError):
             raise NotRendered(f"{name} is no {variable.type}", [name]) from None
-        if values[name] == "" and variable.required:
+        if values[name] in ("", []) and variable.required:
             raise NotRendered(f"not known: {name}", [name])
         if variable.type in ("money", "date") and value is not None:
             written += _as_read(values[name])
@@ -297,7 +297,7 @@ def _text(value: Any) -> str:
 def _list(value: Any) -> list[str]:
     if not isinstance(value, list | tuple) or len(value) > _LONGEST_LIST:
         raise TypeError
-    texts = [_text(one) for one in value]
+    texts = [text for one in value if (text := _text(one))]
     if sum(map(len, texts)) > MAX_BYTES:
         raise NotRendered(f"the text is longer than {MAX_BYTES} bytes")
     return texts

@@ -17,7 +17,9 @@ OWN_DETECTORS = (
 )  # fmt: skip
 KNOWN = frozenset(DETECTORS) | set(OWN_DETECTORS)
 DEFAULT_MAX_CHARS = 20_000
-_LIMITS = ("max_chars", "min_chars", "per_day", "unanswered", "per_day_unanswered", "calls_per_second")
+_LIMITS = (
+    "max_chars", "min_chars", "per_day", "unanswered", "per_day_unanswered", "unanswered_per_purpose", "calls_per_second",
+)  # fmt: skip
 _LONGEST_PATTERN = 1000
 
 Severity = Literal["block", "hold"]
@@ -62,6 +64,7 @@ class RuleBook:
     per_day: int | None = None
     unanswered: int | None = None
     per_day_unanswered: int | None = None
+    unanswered_per_purpose: int | None = None
     calls_per_second: int | None = None
     """How fast the marketplace may be called for one account, messages and acts alike."""
     windows: Windows | None = None

@@ -76,7 +76,7 @@ class Known:
     said: dict[Key, list[str]] = field(default_factory=dict)
     """The last messages by (account, order id), oldest first."""
     earlier: list[Row] = field(default_factory=list)
-    """Messages that count against caps, of the same buyers: `id, buyer_key, order_id, slot_day, slot_at, status`."""
+    """Messages that count against caps, of the same buyers: `id, buyer_key, name, order_id, slot_day, slot_at, status`."""
 
 
 async def known(
@@ -94,7 +94,7 @@ async def known(
         " UNION ALL SELECT 'said', account, order_id, body, id, NULL, created_at FROM errands"
         f" WHERE {tx.among(('account', 'order_id'), 'told')} AND what = 'message' AND body IS NOT NULL"
         f" AND {tx.any_of('status', 'counted')}"
-        " UNION ALL SELECT status, buyer_key, id, NULL, order_id, slot_day, slot_at FROM errands"
+        " UNION ALL SELECT status, buyer_key, id, name, order_id, slot_day, slot_at FROM errands"
         f" WHERE {tx.any_of('buyer_key', 'buyers')} AND slot_at >= :since AND {tx.any_of('status', 'counted')}"
     )
     names = {"id": ids, "order": orders, "told": told}
@@ -119,8 +119,8 @@ def _sorted_out(rows: Iterable[Mapping[str, Any]]) -> Known:
             case "said":
                 said.setdefault(key, []).append((row["at"], row["order_id"], row["said"]))
             case status:
-                earlier = {"status": status, "buyer_key": row["account"], "id": row["id"], "order_id": row["order_id"]}
-                found.earlier.append({**earlier, "slot_day": row["day"], "slot_at": row["at"]})
+                whose = {"buyer_key": row["account"], "id": row["id"], "order_id": row["order_id"], "name": row["said"]}
+                found.earlier.append({"status": status, **whose, "slot_day": row["day"], "slot_at": row["at"]})
     found.said = {order: [text for *_, text in sorted(told)[-MOST_SAID:]] for order, told in said.items()}
     return found
 
