@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 CODE := amends services shared tools
 WORKERS ?= auto
 
-.PHONY: help setup setup-dev demo up check test chaos simulate generated bench bench-quick lock clean
+.PHONY: help setup setup-dev demo up check test chaos simulate generated restraint bench bench-quick lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ simulate: .venv/.dev ## 100,000 schedules of the services on a seeded event loop
 
 generated: .venv/.dev ## 200,000 generated cases through every playbook, judged (ARGS="--jobs 2 --report", "--seed 4711", "--bugs")
 	@$(BIN)/python -m tests.generated --cases 200000 $(ARGS)
+
+restraint: .venv/.dev ## a million triggers of messages: none beyond the caps, at night, twice or with a blank (ARGS="--triggers 20000")
+	@$(BIN)/python -m tests.restraint --triggers 1000000 $(ARGS)
 
 bench: .venv/.dev .venv-peers/.done ## cases per second, CPU, latency and memory beside the peers; half an hour on 2 quiet cores
 	@$(BIN)/python -m bench $(ARGS)

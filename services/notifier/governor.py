@@ -131,7 +131,13 @@ def _shows(day: date, wall: time, zone: ZoneInfo) -> Iterator[datetime]:
 
 
 def _capped(
-    order_id: str, purpose: str, limits: Limits, spoke: datetime | None, earlier: list[Sent], zone: ZoneInfo, now: datetime
+    order_id: str,
+    purpose: str,
+    limits: Limits,
+    spoke: datetime | None,
+    earlier: list[Sent],
+    zone: ZoneInfo,
+    now: datetime,
 ) -> Answer:
     day, tomorrow = _day(zone, now)
     if limits.per_day is not None and sum(s.day == day for s in earlier) >= limits.per_day:

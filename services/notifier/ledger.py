@@ -75,7 +75,7 @@ class Ledger:
             row["sent_at"] = to_micros(self.now)
         if row["status"] != was:
             self.note(row)
-        if was in COUNTED and row["status"] not in COUNTED and row["what"] == "message":
+        if was in COUNTED and row["status"] not in COUNTED and row["slot_at"] is not None:
             self.freed.add((row["account"], row["order_id"]))
         for report in next_.reports:
             self.tell(row, report)
@@ -88,7 +88,7 @@ class Ledger:
         counts = _counts.decode(row["reported"])
         n = counts.get(report.status, 0)
         row["reported"] = msgspec.json.encode({**counts, report.status: n + 1}).decode()
-        self.results.append(self._result(row, kind, n, report.data))
+        self.results.append(self._result(row, kind, n, {**_words(row, report), **report.data}))
 
     def _result(self, row: Mapping[str, Any], kind: str, n: int, data: Mapping[str, Any]) -> Row:
         fact = Fact(
@@ -113,6 +113,16 @@ class Ledger:
             "created_at": to_micros(self.now) + len(self.results),  # told in this order, by the sweeper too
             "published_at": None,
         }
+
+
+def _words(row: Row, report: Report) -> dict[str, Any]:
+    """What a message says and the verdict on it, where a person goes on with it: not of a hold that ends by itself."""
+    for_a_person = report.status in ("blocked", "assisted") or (report.status == "held" and "verdict" in report.data)
+    if row["what"] != "message" or not for_a_person or not row["body"]:
+        return {}
+    verdict = msgspec.json.decode(row["verdict"]) if row["verdict"] else None
+    words = {"text": row["body"], "subject": row["subject"], "locale": row["locale"], "verdict": verdict}
+    return {name: value for name, value in words.items() if value is not None}
 
 
 def errand_of(row: Mapping[str, Any]) -> Errand:

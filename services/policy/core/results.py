@@ -56,7 +56,7 @@ def _held(work: Working, errand: OpenErrand) -> None:
     if verdict is not None and work.fact.data.get("until") is None and not errand.withdrawing:
         why = work.fact.data.get("why", "")
         reason = f"{errand.name} is held by a rule" + (f": {why}" if why else "")
-        allowed, prepared = ("send_again", "drop"), {"verdict": verdict, "why": why}
+        allowed, prepared = ("send_again", "drop"), {**_words(work), "verdict": verdict, "why": why}
         due = soonest(work)
         task = open_task(work, "message_blocked", reason, due, allowed, errand_id=errand.id, prepared=prepared)
     _set(work, errand, "held", task)
@@ -130,17 +130,19 @@ def send_again(work: Working, errand: OpenErrand) -> None:
 def _assisted(work: Working, errand: OpenErrand) -> None:
     close_for_errand(work, errand.id, "to be done by hand")
     kind = "assisted_message" if errand.what == "message" else "assisted_act"
-    prepared = work.fact.data.get("prepared")
+    told = work.fact.data.get("prepared")
+    prepared = {**_words(work), **(told if isinstance(told, dict) else {})} or None
+    reason = f"Do by hand: {errand.name}"
     task = open_task(
-        work,
-        kind,
-        f"Do by hand: {errand.name}",
-        soonest(work),
-        ("sent", "not_sent"),
-        errand_id=errand.id,
-        prepared=prepared if isinstance(prepared, dict) else None,
-    )
+        work, kind, reason, soonest(work), ("sent", "not_sent"), errand_id=errand.id, prepared=prepared
+    )  # fmt: skip
     _set(work, errand, "assisted", task)
+
+
+def _words(work: Working) -> dict[str, Any]:
+    """What the message says in the buyer's language, and the verdict on it: the person need only copy or mend it."""
+    data = work.fact.data
+    return {name: data[name] for name in ("text", "subject", "locale", "verdict") if data.get(name) is not None}
 
 
 def _in_doubt(work: Working, errand: OpenErrand) -> None:
@@ -158,7 +160,7 @@ def _blocked(work: Working, errand: OpenErrand) -> None:
     drop(work, errand.id, "blocked")
     if not work.is_open:
         return
-    prepared = {"verdict": work.fact.data.get("verdict"), "why": work.fact.data.get("why", "")}
+    prepared = {**_words(work), "verdict": work.fact.data.get("verdict"), "why": work.fact.data.get("why", "")}
     reason = f"{errand.name} breaks the marketplace's rules and was not sent"
     open_task(
         work, "message_blocked", reason, soonest(work), ("contact", "drop"),

@@ -18,6 +18,7 @@ async def test_the_daily_cap_counts_all_messages_to_a_buyer_in_his_own_calendar_
     await world.settled()
     assert sorted(world.marketplace.keys()) == ["msg_toy_0001", "msg_toy_0002", "msg_toy_0006"]
     held = world.fact("message.held")
+    assert "verdict" not in held.data
     assert held.data["until"] == "2026-11-21T23:00:00Z"  # midnight in Berlin
     assert "2 messages a day" in held.data["why"]
     await world.advance(timedelta(hours=13, minutes=59))
@@ -38,6 +39,43 @@ async def test_quiet_hours_hold_all_but_what_is_urgent(open_world: Opened) -> No
     assert world.fact("message.held").data["until"] == "2026-11-22T07:00:00Z"
     await world.advance(timedelta(hours=8))
     assert world.marketplace.keys() == ["msg_toy_0002", "msg_toy_0001"]
+
+
+async def test_what_may_have_left_is_not_repeated_in_quiet_hours(open_world: Opened) -> None:
+    """Under its key it could be repeated at any hour; it might arrive for the first time."""
+    world = await open_world(ability="keyed", quiet_hours="22:00-08:00")
+    world.clock.set(datetime(2026, 11, 21, 20, 59, 58, tzinfo=UTC))  # two seconds to ten in Berlin
+    world.marketplace.script.append("504")
+    await world.publish(message(1))
+    await world.settled()
+    assert (await world.status("msg_toy_0001"), world.marketplace.asked) == ("in_doubt", 1)
+    await world.advance(timedelta(hours=10))
+    assert world.marketplace.asked == 1
+    await world.advance(timedelta(minutes=1))
+    assert (await world.status("msg_toy_0001"), world.marketplace.asked) == ("sent", 2)
+
+
+async def test_a_message_waits_no_longer_than_the_place_it_waits_for(open_world: Opened) -> None:
+    """Of two on one order the second is held; the first is refused, and the second leaves without anybody's doing."""
+    world = await open_world(daily_messages_per_buyer=1)
+    world.marketplace.script.append("400")
+    order = "8000000098"
+    await world.publish(message(1, order_id=order), message(2, order_id=order))
+    await world.settled()
+    assert [await world.status(f"msg_toy_000{n}") for n in (1, 2)] == ["failed", "sent"]
+
+
+async def test_what_a_person_agreed_to_at_night_leaves_in_the_morning(open_world: Opened) -> None:
+    world = await open_world(quiet_hours="22:00-08:00")
+    world.clock.set(datetime(2026, 11, 21, 23, 30, tzinfo=UTC))
+    held = message(1, "See https://elsewhere.example/track for your parcel")
+    await world.publish(held)
+    await world.settled()
+    await world.publish(resolution(held, "send_again"))
+    await world.settled()
+    assert (await world.status("msg_toy_0001"), world.marketplace.asked) == ("held", 0)
+    await world.advance(timedelta(hours=8))
+    assert await world.status("msg_toy_0001") == "sent"
 
 
 async def test_an_opted_out_buyer_gets_nothing(open_world: Opened) -> None:
@@ -78,6 +116,7 @@ async def test_forbidden_text_is_blocked_and_told_with_its_place(open_world: Ope
     assert (verdict["ok"], verdict["action"]) == (False, "block")
     start, end = verdict["violations"][0]["span"]
     assert text[start:end] == "joe(at)gmail(dot)com"
+    assert world.fact("message.blocked").data["text"] == text
     await world.publish(resolution(message(1, text), "send_again"))
     await world.advance(DAY)
     assert world.marketplace.asked == 0
@@ -135,6 +174,8 @@ async def test_what_a_person_must_do_is_prepared_by_the_channel_and_never_called
     }  # fmt: skip
     assert "order 8000000002" in prepared["act_toy_0002"]["text"]
     assert prepared["msg_toy_0003"]["text"] == "Hello, we are looking into it."
+    told = world.fact("message.assisted").data
+    assert (told["locale"], told["verdict"]["ok"]) == ("en", True)
     await world.publish(resolution(act(1, "decline"), "sent"))
     await world.settled()
     assert world.kinds("act_toy_0001") == ["act.assisted", "act.sent"]

@@ -1,5 +1,6 @@
 """Caps, windows, quiet hours: pure questions with a `now`."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -61,6 +62,20 @@ def test_quiet_hours(quiet: tuple[time, time], until: datetime | None) -> None:
     assert ask(quiet=quiet, urgent=True) == Go("2026-03-28")
 
 
+@pytest.mark.parametrize(
+    ("now", "until"),
+    [
+        (datetime(2026, 10, 24, 21, 0, tzinfo=UTC), datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
+        (datetime(2026, 10, 25, 0, 40, tzinfo=UTC), None),  # 02:40 for the first time
+        (datetime(2026, 10, 25, 1, 10, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC)),  # 02:10 for the second
+        (datetime(2026, 3, 29, 0, 50, tzinfo=UTC), datetime(2026, 3, 29, 1, 30, tzinfo=UTC)),  # there is no 02:30
+    ],
+)
+def test_quiet_hours_that_end_in_the_hour_clocks_change(now: datetime, until: datetime | None) -> None:
+    answer = ask(quiet=(time(22), time(2, 30)), now=now)
+    assert answer == (Wait("quiet hours", until) if until else Go("2026-10-25"))
+
+
 def test_windows() -> None:
     book = RuleBook("t", windows=Windows(timedelta(hours=48)))
     closed = Wait("the conversation is closed until the buyer writes", None)
@@ -84,6 +99,20 @@ def test_no_chasing() -> None:
     assert ask(book, earlier=[sent(60), sent(30)]) == Wait("2 messages without an answer", None)
     assert isinstance(ask(book, earlier=[sent(60), sent(30), sent(1)], spoke=NOW - timedelta(minutes=5)), Go)
     assert isinstance(ask(book, earlier=[sent(60, "o2"), sent(1, "o2")]), Go)
+
+
+def test_one_purpose_is_not_repeated_to_a_silent_buyer() -> None:
+    limits = Limits(RuleBook("t", unanswered_per_purpose=1), None, None)
+    reminded = replace(sent(60), purpose="remind_once")
+
+    def again(purpose: str, spoke: datetime | None = None, order: str = "o1") -> object:
+        return may_leave(order, False, limits, None, spoke, [reminded], BERLIN, NOW, purpose)
+
+    assert again("remind_once") == Wait("1 messages of this purpose without an answer", None)
+    assert isinstance(again("remind_once", spoke=NOW), Go)
+    assert isinstance(again("remind_once", order="o2"), Go)
+    assert isinstance(again("refund_issued"), Go)
+    assert isinstance(again(""), Go), "an operator's own words have no purpose to repeat"
 
 
 def test_opted_out_comes_first() -> None:

@@ -44,6 +44,8 @@ SEED_ZH = (
     "对于你的这次不满意的购物经历,我们愿意给你提供全额退款,但希望你在收到退款后,结合新的体验,更新一下你的评价,好吗?"
 )
 
+AMOUNTS = ["We refund USD 7.00 today.", "Le devolvemos USD75.50.", "USD7 come back to your card.", "We refund 7 USD."]
+
 BAD = [
     # R001-07, the joined sentence, neutral in tone, and its parts far from each other
     ("review_pressure", SEED_EN),
@@ -234,3 +236,9 @@ def test_long_texts_are_judged_in_time(piece: str) -> None:
     began = monotonic()
     broken(piece * (10_000 // len(piece)))
     assert monotonic() - began < 3
+
+
+@pytest.mark.parametrize("text", AMOUNTS)
+def test_an_amount_in_dollars_is_no_other_currency(text: str) -> None:
+    assert not broken(text, book("off_platform_payment"))
+    assert broken(text.replace("USD", "USDT "), book("off_platform_payment"))

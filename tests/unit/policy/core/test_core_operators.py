@@ -193,6 +193,16 @@ def test_a_blocked_message_is_a_task_and_may_be_dropped(opened: Scene) -> None:
     assert [(r.errand_id, r.answer) for r in decision.resolutions] == [(message, "drop")]
 
 
+@pytest.mark.parametrize(("status", "kind"), [("blocked", "message_blocked"), ("assisted", "assisted_message")])
+def test_a_persons_task_carries_the_text_its_language_and_the_verdict(opened: Scene, status: str, kind: str) -> None:
+    words = {"text": "Здравствуйте!", "locale": "ru", "verdict": {"ok": True, "action": "send", "violations": []}}
+    steps = {"text": "Здравствуйте!", "link": None, "checklist": ["Open the chat"]}
+    told = {"prepared": steps} if status == "assisted" else {"why": "the chat is closed"}
+    opened.report(status, opened.errand("acknowledge_request"), **words, **told)
+    prepared = opened.case.tasks[opened.task(kind)].prepared
+    assert prepared == {**words, **(steps if status == "assisted" else told)}
+
+
 def test_a_message_a_rule_holds_is_a_task_and_may_be_sent_or_dropped(opened: Scene) -> None:
     message = opened.errand("acknowledge_request")
     verdict = {"ok": False, "action": "hold", "violations": [{"rule": "AE-M07", "severity": "hold"}]}
