@@ -21,7 +21,7 @@ from shared.clock import to_micros
 from shared.ports import InDoubt, NotSent
 from tests.restraint import laws, memory, run
 
-LIVES = 400
+LIVES = 1500
 """Within so many each must be caught."""
 Seeded = Callable[[], Iterator[None]]
 BUGS: dict[str, Callable[[], AbstractContextManager[None]]] = {}
@@ -37,16 +37,21 @@ def bug(seed: int) -> Callable[[Seeded], None]:
 
 
 def caught(name: str, first: int = 0, lives: int = LIVES) -> str | None:
-    """What the oracle says of the first life in which it finds the bug out."""
+    """What the oracle says of the first life in which it finds the bug out. No bug here blocks: what the rules on texts block
+    too much of is theirs."""
     laws._Remembering.written.clear()
     try:
         with BUGS[name]():
             return next(
-                (f"seed {seed}: {found[0]}" for seed in range(first, first + lives) if (found := run.one(seed)[2])),
+                (f"seed {seed}: {found[0]}" for seed in range(first, first + lives) if (found := _told(seed))),
                 None,
             )
     finally:
         laws._Remembering.written.clear()
+
+
+def _told(seed: int) -> list[str]:
+    return [fault for fault in run.one(seed)[2] if "blocked for nothing" not in fault]
 
 
 def instead(target: Any, name: str, value: Any) -> AbstractContextManager[Any]:
@@ -129,7 +134,7 @@ def the_first_moment_is_let_out() -> Iterator[None]:
         yield
 
 
-@bug(34)
+@bug(80)
 def once_an_hour_is_twice_it_spins() -> Iterator[None]:
     """The end of the quiet hours where clocks go back over it is looked for in the past. The product had it."""
 
@@ -223,7 +228,7 @@ def a_repeated_plan_is_a_new_one() -> Iterator[None]:
         yield
 
 
-@bug(36)
+@bug(13)
 def a_crash_is_taken_for_not_sent() -> Iterator[None]:
     real = protocol.after_attempt
 
@@ -268,7 +273,7 @@ def _spoken(errand: Any) -> Any:
     return msgspec.structs.replace(errand, name="free_text", text=f"Hello ({errand.order_id})")
 
 
-@bug(326)
+@bug(80)
 def blanks_in_lists() -> Iterator[None]:
     """The product had it."""
     with instead(render, "_list", lambda value: [render._text(one) for one in value]):
@@ -312,7 +317,7 @@ def what_was_said_before_does_not_count() -> Iterator[None]:
 # holds
 
 
-@bug(60)
+@bug(80)
 def a_place_that_becomes_free_wakes_nobody() -> Iterator[None]:
     """The product had it."""
     real = Ledger.apply

@@ -247,9 +247,14 @@ class _Judge:
         heard = max((word for word in words if word is not None), default=None)
         return any(True for _ in self._held_back(errand, heard, at))
 
+    def _spoken_of(self, words: str, order_id: str) -> bool:
+        """What is said after it is judged together with it, which may go too far."""
+        return any(one.order_id == order_id and texts.words(one.text) == words for one in self.known.errands.values())
+
     def _may_be_blocked(self, errand: Errand) -> bool:
         closed = bool(self.windows) and self.windows["otherwise"] == "block"
         foul = texts.words(errand.text) in (*texts.FOUL, texts.WISH) or errand.name in JUDGED_WITH_EARLIER
+        foul |= self._spoken_of(texts.GIFT, errand.order_id)
         return (
             foul or closed or bool(_missing(errand)) or not self._permitted(errand) or errand.order_id in self.known.out
         )

@@ -32,8 +32,8 @@ def test_thousands_of_triggers_break_no_promise() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", sorted(bugs.BUGS))
 def test_a_seeded_bug_is_caught(name: str) -> None:
-    """`python -m tests.restraint --bugs` finds the seeds where what is drawn has changed."""
-    assert bugs.caught(name, bugs.SEEDS[name], 1), "run the command above and write down the seed it tells"
+    """In the life it was first found in; where what is drawn has changed since, in another one."""
+    assert bugs.caught(name, bugs.SEEDS[name], 1) or bugs.caught(name)
 
 
 def test_what_was_just_let_go_counts_for_an_older_one_in_the_same_round() -> None:
