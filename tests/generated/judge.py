@@ -118,7 +118,11 @@ class Judge:
 
 
 def _said(fact: Fact) -> str:
-    return f"operator:{fact.data.get('action')}" if fact.kind == "operator.acted" else fact.kind
+    """An operator's action by its name, also where it answers a task."""
+    if fact.kind != "operator.acted":
+        return fact.kind
+    action = fact.data.get("action")
+    return f"operator:{fact.data['params'].get('answer') if action == 'answer' else action}"
 
 
 def opened(seen: Seen) -> bool:
