@@ -1,110 +1,223 @@
 """What a text must hold for a pattern to match in it at all, read off the pattern itself. Pure.
 
-From a parsed pattern follow *atoms*: runs of letters, single signs, or some digit, in groups of which every match holds
-at least one each. One scan of a text tells which atoms it holds (the words of templates come again and again, so what a
-word holds is remembered), and a pattern that cannot match is not searched. What cannot be read off demands nothing.
+From a parsed pattern follow *atoms*: runs of letters, single signs, or some digit. There are several *ways* to match; on
+each of them every match holds at least one atom of each group. `^` before letters says that no letter or digit stands
+before them in any match, `$` behind them that none follows. What cannot be read off demands nothing.
 """
 
 import re
 from collections.abc import Iterable, Sequence
-from re import _parser  # type: ignore[attr-defined]  # the standard library's own parser has no public name
+from re import _parser as sre  # type: ignore[attr-defined]  # the standard library's own parser has no public name
 from typing import Any
 
 Groups = list[frozenset[str]]
+Ways = list[Groups]
+"""None: nothing is demanded."""
 Item = tuple[Any, Any]
 """One step of a parsed pattern: what it does, and with what."""
 DIGIT = "0-9"
 """The atom that any digit is."""
-_LETTERS = re.compile(r"[^\W\d_]+")
+LETTERS = re.compile(r"[^\W\d_]+")
 _EVERYWHERE = frozenset(".,:;!?'-")
 _RARE_SIGN = 3
-_SOME_DIGIT = re.compile(r"\d")
-_MOST_WORDS = 20_000
-_LONGEST_WORD = 64
-_BEGINNING = 2
-"""Atoms of letters are found by so many of their first letters."""
+_WHOLE = 2
+"""An atom that begins or ends a word is rarer by so much."""
+_MOST_WAYS = 32
+_REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT)
+_NO_LETTER = frozenset(str(list(sre.parse(one))) for one in (r"[^\W_]", r"\w"))
+"""What the patterns say is not beside a word; `\\w` is a sign more."""
+ODD_CASE = re.compile(
+    r"[^\x00-\x7f\xa0-\xb4\xb6-\xbf\u0430-\u044f\u0451-\u045f\u2010-\u2027\u20a0-\u20bf\u2190-\u21ff\u2600-\u27bf"
+    r"\u3000-\u30ff\u3400-\u9fff\uac00-\ud7a3\U0001f300-\U0001faff]"
+)
+"""Any other sign is the same as its own capital and nothing else where case does not count."""
 
 
-def demanded(pattern: re.Pattern[str]) -> Groups:
-    """Groups of atoms: every match holds at least one atom of each. Nothing for a pattern without regard to case."""
-    if pattern.flags & re.IGNORECASE:
-        return []
-    return demanded_as_written(pattern.pattern, pattern.flags)
+def bare(atom: str) -> str:
+    """Without the marks of where words begin and end."""
+    return atom.strip("^$") if len(atom) > 1 else atom
 
 
-def demanded_as_written(pattern: str, flags: int = 0) -> Groups:
+def demanded(pattern: re.Pattern[str]) -> Ways:
+    """Every match holds what one of these ways demands. Nothing for a pattern without regard to case."""
+    return [] if pattern.flags & re.IGNORECASE else demanded_as_written(pattern.pattern, pattern.flags)
+
+
+def demanded_as_written(pattern: str, flags: int = 0) -> Ways:
     """The same of a pattern that is not compiled yet."""
-    return _of_sequence(_parser.parse(pattern, flags & ~re.UNICODE))
+    return _of_sequence(list(sre.parse(pattern, flags & ~re.UNICODE)), False, False)
 
 
-def _of_sequence(parsed: Iterable[Item]) -> Groups:
-    """All that a row of things, one after the other, demands."""
-    groups: Groups = []
-    literal: list[Item] = []
-    for item in parsed:
-        if str(item[0]) == "LITERAL":
-            literal.append(item)
-            continue
-        branches = _branches(item) if literal else None
+def demanded_of_small(pattern: re.Pattern[str]) -> Ways:
+    """The same for texts in small letters without an `ODD_CASE`; there a pattern's capitals do not count."""
+    if pattern.flags & (re.ASCII | re.LOCALE | re.VERBOSE):
+        return []
+    written = list(sre.parse(pattern.pattern, pattern.flags & ~re.UNICODE))
+    return _of_sequence(_small(written) if pattern.flags & re.IGNORECASE else written, False, False)
+
+
+def _small(part: Any) -> Any:
+    """The parsed pattern with small letters; a letter with more than one small form as anything."""
+    if isinstance(part, tuple) and len(part) == 2 and part[0] is sre.LITERAL:
+        small = chr(part[1]).lower()
+        return (part[0], ord(small)) if len(small) == 1 and not ODD_CASE.match(small) else (sre.ANY, None)
+    if isinstance(part, list | tuple | sre.SubPattern):
+        return tuple(map(_small, part)) if isinstance(part, tuple) else [_small(one) for one in part]
+    return part
+
+
+def _of_sequence(items: Sequence[Item], begins: bool, ends: bool) -> Ways:
+    """All that a row of things, one after the other, demands. `begins`, `ends`: no letter or digit is beside the row."""
+    ways: Ways = []
+    place, followed = 0, _followed(items, ends)
+    while place < len(items):
+        literal = _literal_at(items, place)
+        behind = place + max(len(literal), 1)
+        branches = _branches(items[behind]) if literal and behind < len(items) else None
         if branches is not None:  # `r(?:ub|mb)`: the parser has taken out what the branches have in common
-            groups += _of_branches([_of_sequence([*literal, *branch]) for branch in branches])
+            behind += 1
+            found = _of_branches([_of_sequence([*literal, *one], begins, followed[behind]) for one in branches])
+        elif literal:
+            found = _of_literal(literal, begins, followed[behind])
         else:
-            groups += _of_literal(literal) + _of_one(*item)
-        literal = []
-    return groups + _of_literal(literal)
+            found = _of_one(*items[place], begins, followed[behind])
+        ways = _together(ways, found)
+        begins = _behind(items[place:behind], begins)
+        place = behind
+    return ways
+
+
+def _literal_at(items: Sequence[Item], place: int) -> list[Item]:
+    literal: list[Item] = []
+    while place < len(items) and items[place][0] is sre.LITERAL:
+        literal.append(items[place])
+        place += 1
+    return literal
 
 
 def _branches(item: Item) -> list[list[Item]] | None:
-    name, argument = str(item[0]), item[1]
-    if name == "BRANCH":
+    operation, argument = item
+    if operation is sre.BRANCH:
         return [list(branch) for branch in argument[1]]
-    if name == "IN" and all(str(kind) == "LITERAL" for kind, _ in argument):
+    if operation is sre.IN and all(kind is sre.LITERAL for kind, _ in argument):
         return [[one] for one in argument]
     return None
 
 
-def _of_literal(literal: Sequence[Item]) -> Groups:
+def _together(first: Ways, second: Ways) -> Ways:
+    """Both are demanded."""
+    if not first or not second:
+        return first or second
+    if len(first) * len(second) > _MOST_WAYS:
+        first, second = sorted((first, second), key=len)
+        second = [[_one_of(second)]]
+    return [a + b for a in first for b in second]
+
+
+def _one_of(ways: Ways) -> frozenset[str]:
+    """Of each way the group that says most, together one group."""
+    return frozenset[str]().union(*(max(groups, key=_telling) for groups in ways))
+
+
+def _of_literal(literal: Sequence[Item], begins: bool, ends: bool) -> Ways:
     text = "".join(chr(code) for _, code in literal)
-    signs = (char for char in text if not _LETTERS.match(char) and not char.isspace())
-    return [frozenset({one}) for one in (*_LETTERS.findall(text), *map(_sign, signs))]
+    groups: Groups = []
+    for match in LETTERS.finditer(text):
+        start, end = match.span()
+        first = begins if start == 0 else not text[start - 1].isalnum()
+        last = ends if end == len(text) else not text[end].isalnum()
+        groups.append(frozenset({"^" * first + match.group() + "$" * last}))
+    signs = (char for char in text if not LETTERS.match(char) and not char.isspace())
+    groups += [frozenset({_sign(char)}) for char in signs]
+    return [groups] if groups else []
 
 
 def _sign(char: str) -> str:
     return DIGIT if char.isdecimal() else char
 
 
-def _of_one(operation: Any, argument: Any) -> Groups:
-    match str(operation):
-        case "SUBPATTERN" if not argument[1] & re.IGNORECASE:
-            return _of_sequence(argument[-1])
-        case "ATOMIC_GROUP":
-            return _of_sequence(argument)
-        case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT" if argument[0] > 0:
-            return _of_sequence(argument[2])
-        case "BRANCH":
-            return _of_branches([_of_sequence(branch) for branch in argument[1]])
-        case "IN":
-            return _of_set(argument)
+def _of_one(operation: Any, argument: Any, begins: bool, ends: bool) -> Ways:
+    match operation:
+        case sre.SUBPATTERN if not argument[1] and not argument[2]:
+            return _of_sequence(list(argument[-1]), begins, ends)
+        case sre.ATOMIC_GROUP:
+            return _of_sequence(list(argument), begins, ends)
+        case _ if operation in _REPEATS and argument[0] > 0:
+            once = argument[1] == 1
+            return _of_sequence(list(argument[2]), begins and once, ends and once)
+        case sre.BRANCH:
+            return _of_branches([_of_sequence(list(branch), begins, ends) for branch in argument[1]])
+        case sre.IN:
+            return _of_set(argument, begins, ends)
     return []
 
 
-def _of_set(argument: Sequence[Item]) -> Groups:
+def _of_set(argument: Sequence[Item], begins: bool, ends: bool) -> Ways:
     found: set[str] = set()
     for kind, value in argument:
-        if str(kind) == "LITERAL" and not chr(value).isspace():
-            found.add(_sign(chr(value)))
-        elif str(value) == "CATEGORY_DIGIT":
+        if kind is sre.LITERAL and not chr(value).isspace():
+            found |= _of_literal([(kind, value)], begins, ends)[0][0]
+        elif value is sre.CATEGORY_DIGIT:
             found.add(DIGIT)
         else:
             return []
-    return [frozenset(found)]
+    return [[frozenset(found)]]
 
 
-def _of_branches(branches: Sequence[Groups]) -> Groups:
-    """One of them matches: of each the group that says most, together one group. Nothing if one demands nothing."""
+def _of_branches(branches: Sequence[Ways]) -> Ways:
+    """One of them matches. Those of one group are together one way. Nothing if one demands nothing."""
     if not all(branches):
         return []
-    return [frozenset[str]().union(*(max(groups, key=_telling) for groups in branches))]
+    ways = [groups for branch in branches for groups in branch]
+    short = [groups for groups in ways if len(groups) == 1]
+    return [groups for groups in ways if len(groups) > 1] + ([[_one_of(short)]] if short else [])
+
+
+def _behind(items: Iterable[Item], edge: bool) -> bool:
+    """Whether no letter or digit stands before what follows these items; `edge`: before the items none does."""
+    for item in items:
+        edge = _edge(item, edge, ahead=True)
+    return edge
+
+
+def _before(items: Sequence[Item], edge: bool) -> bool:
+    """The same read from the end: whether none follows what stands before these items."""
+    return _followed(items, edge)[0]
+
+
+def _followed(items: Sequence[Item], edge: bool) -> list[bool]:
+    """Of each place between the items whether no letter or digit follows what stands before it."""
+    edges = [edge]
+    for item in reversed(items):
+        edges.append(_edge(item, edges[-1], ahead=False))
+    return edges[::-1]
+
+
+def _edge(item: Item, edge: bool, *, ahead: bool) -> bool:
+    walk = _behind if ahead else _before
+    operation, argument = item
+    match operation:
+        case sre.LITERAL:
+            return not chr(argument).isalnum()
+        case sre.IN:
+            return all(_apart(*one) for one in argument)
+        case sre.SUBPATTERN:
+            return not argument[1] and walk(list(argument[-1]), edge)
+        case sre.ATOMIC_GROUP:
+            return walk(list(argument), edge)
+        case sre.BRANCH:
+            return all(walk(list(branch), edge) for branch in argument[1])
+        case sre.ASSERT_NOT:
+            return edge or (argument[0] == (-1 if ahead else 1) and str(list(argument[1])) in _NO_LETTER)
+        case sre.AT:
+            return edge or argument is sre.AT_BOUNDARY
+        case sre.ASSERT:
+            return edge
+    return operation in _REPEATS and walk(list(argument[2]), False) and (edge or argument[0] > 0)
+
+
+def _apart(kind: Any, value: Any) -> bool:
+    return value is sre.CATEGORY_SPACE or (kind is sre.LITERAL and not chr(value).isalnum())
 
 
 def _telling(group: frozenset[str]) -> tuple[int, int]:
@@ -114,89 +227,9 @@ def _telling(group: frozenset[str]) -> tuple[int, int]:
 
 def _rarity(atom: str) -> int:
     """A Han sign is as rare as several letters; marks of a sentence and digits are everywhere."""
-    if atom == DIGIT or atom in _EVERYWHERE:
+    letters = bare(atom)
+    if atom == DIGIT or letters in _EVERYWHERE:
         return 0
-    return len(atom.encode()) if _LETTERS.match(atom) else _RARE_SIGN
-
-
-class Index:
-    """The atoms of many patterns as bits, and how to read them off a text. Patterns are added before the first text."""
-
-    def __init__(self) -> None:
-        self._bits: dict[str, int] = {}
-        self._letters: dict[str, list[tuple[str, int]]] = {}
-        self._signs: list[tuple[str, int]] = []
-        self._gates: list[tuple[re.Pattern[str], int]] = []
-        self._words: dict[str, int] = {}
-        self._runs: dict[str, int] = {}
-
-    def add(self, pattern: re.Pattern[str] | str) -> tuple[int, ...]:
-        """The pattern's demand: it may match only where each of these masks meets what the text holds."""
-        groups = demanded_as_written(pattern) if isinstance(pattern, str) else demanded(pattern)
-        return tuple(self._mask(group) for group in groups)
-
-    def gate(self, pattern: re.Pattern[str]) -> int:
-        """A mask that a text meets exactly when `pattern` is in it. No match of `pattern` holds or looks at a space."""
-        bit = self._new_bit(f"gate {len(self._gates)}")
-        self._gates.append((pattern, bit))
-        return bit
-
-    def _mask(self, group: frozenset[str]) -> int:
-        mask = 0
-        for atom in group:
-            mask |= self._bits.get(atom) or self._new_bit(atom)
-        return mask
-
-    def _new_bit(self, atom: str) -> int:
-        self._bits[atom] = bit = 1 << len(self._bits)
-        if _LETTERS.fullmatch(atom):
-            self._letters.setdefault(atom[:_BEGINNING], []).append((atom, bit))
-        elif len(atom) == 1:
-            self._signs.append((atom, bit))
-        self._words.clear()
-        self._runs.clear()
-        return bit
-
-    def held(self, text: str) -> int:
-        """Which atoms stand in the text, and which gates it passes."""
-        words, found = self._words, 0
-        for word in text.split():
-            known = words.get(word)
-            found |= self._of_word(word) if known is None else known
-        return found
-
-    def _of_word(self, word: str) -> int:
-        found = self._bits.get(DIGIT, 0) if _SOME_DIGIT.search(word) else 0
-        for run in _LETTERS.findall(word):
-            known = self._runs.get(run)
-            found |= self._of_run(run) if known is None else known
-        for sign, bit in self._signs:
-            if sign in word:
-                found |= bit
-        for pattern, bit in self._gates:
-            if pattern.search(word):
-                found |= bit
-        return _kept(self._words, word, found)
-
-    def _of_run(self, run: str) -> int:
-        found, letters = 0, self._letters
-        for place in range(len(run)):
-            for length in range(1, _BEGINNING + 1):
-                for atom, bit in letters.get(run[place : place + length], ()):
-                    if run.startswith(atom, place):
-                        found |= bit
-        return _kept(self._runs, run, found)
-
-
-def _kept(known: dict[str, int], key: str, found: int) -> int:
-    """Remembered, within bounds."""
-    if len(key) <= _LONGEST_WORD:
-        if len(known) >= _MOST_WORDS:
-            known.clear()
-        known[key] = found
-    return found
-
-
-def possible(demand: Iterable[int], held: int) -> bool:
-    """Whether a text that holds these atoms may match a pattern of this demand."""
-    return all(mask & held for mask in demand)
+    if not LETTERS.match(letters):
+        return _RARE_SIGN
+    return len(letters.encode()) + _WHOLE * (len(atom) - len(letters))

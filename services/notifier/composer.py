@@ -9,7 +9,7 @@ from services.notifier import rulebook, trial
 from services.notifier.governor import Limits
 from services.notifier.render import NotRendered, Rendered, Templates, canonical, chain
 from services.notifier.rulebook import RuleBook
-from services.notifier.rules import Verdict, judge
+from services.notifier.rules import Verdict, judge, prepare
 from shared.domain.errands import Errand
 from shared.errors import ConfigurationError
 from shared.manifest import Purpose
@@ -71,6 +71,10 @@ class Composer:
         folders = [*own, *self._registry.template_dirs(name)]
         self._templates[name] = Templates(folders, self._purposes, self._common)
         self._books[name] = book
+
+    def prepare(self) -> None:
+        """Before the first text: else it waits while the word lists are read."""
+        prepare(self._books.values())
 
     def knows(self, marketplace: str) -> bool:
         return marketplace in self._books

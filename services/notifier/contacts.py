@@ -8,7 +8,7 @@ from typing import NamedTuple
 import phonenumbers
 from linkify_it import LinkifyIt  # type: ignore[import-untyped]
 
-from services.notifier.atoms import Index, possible
+from services.notifier.scan import Index, possible
 from services.notifier.words import ENDS, MAIL_HOSTS, any_of, number_words
 
 Span = tuple[int, int]
@@ -21,10 +21,11 @@ _SHORTEST_NATIONAL = 9
 _WITH_ZERO = ("JP", "TW")
 """Also these, where the number is written with its leading zero."""
 MASK = "\x1a"
+_MASKED = re.compile(f"{MASK}+")
 _SHORTEST_KNOWN = 5
 _DIGITS = (7, 15)
-_DIGITS_OF_DATE, _DIGITS_OF_BANK = 3, 13
-"""Fewer digits than this in a text: no time of day, no card number."""
+_DIGITS_OF_BANK = 13
+"""Fewer digits than this in a text: no card number."""
 
 _TLD = r"(?:com|net|org|cn|ru|io|me|info|shop|store|top|xyz|site|online|club|vip|biz|co|cc|link|app|uk|de|fr|es|eu|ly)"
 _DATE = re.compile(
@@ -40,7 +41,7 @@ _MODEL = re.compile(r"(?<![a-z])(?!tel|mob)[a-z]{1,3}[-/]$")
 _HAN_RUN = re.compile(
     r"[零〇一二三四五六七八九幺两\d](?:[\s\-,.、]{0,2}[零〇一二三四五六七八九幺两壹贰叁肆伍陆柒捌玖\d]){6,}"
 )
-_DIGIT = re.compile(r"\d")
+_NO_DIGITS = bytes(code for code in range(256) if not chr(code).isdecimal())
 _HAN_DIGIT = re.compile(r"[零〇一二三四五六七八九幺两]")
 _WORD = re.compile(r"[^\W\d_]+")
 _FEWEST_NUMBER_WORDS = 3
@@ -48,6 +49,7 @@ _KANA_ZERO = ("ゼロ", "レイ", "マル")
 _BRACKETED = r"\s?[\[({{<]\s*(?:{})\s*[\])}}>]\s?"
 _RULED = r"\s?[\-_~*|/]\s?(?:{})\s?[\-_~*|/]\s?"
 _MAYBE_LINK = re.compile(r"[.][a-z\u0080-\u2fff]|//|\d\.\d+\.\d+\.\d|www")
+_DOT_FIRST = re.compile(r"^\.")
 _MAYBE_URL = re.compile(r"/\s?/|www")
 _SURE_TLD = r"(?:com|net|org|cn|ru|io|shop|store|top|xyz|site|club|vip|biz|eu)"
 _NO_HOST = re.compile(r"[\u3040-\u9fff]|:(?!/)")
@@ -63,8 +65,10 @@ class Spoken(NamedTuple):
     """The patterns that need the words of all languages: how signs and digits are said."""
 
     mails: tuple[re.Pattern[str], ...]
-    maybe_mail: re.Pattern[str]
+    mail_marks: tuple[re.Pattern[str], ...]
+    """One of them is in every text with an address."""
     maybe_dot: re.Pattern[str]
+    maybe_dot_word: re.Pattern[str]
     bare_dot: re.Pattern[str]
     number: re.Pattern[str]
     joint: re.Pattern[str]
@@ -78,6 +82,8 @@ def spoken() -> Spoken:
     at, dot = any_of("at"), any_of("dot")
     at_sign = rf"(?:\s?@\s?|{_BRACKETED.format(f'at|a|艾特|{at}')}|\s*{at}\s*)"
     dot_sign = rf"(?:\s?\.\s?|{_BRACKETED.format(f'点|{dot}')}|\s+{dot}\s+|\s?点\s?|\s*ドット\s*)"
+    dot_word = rf"[\[({{<]\s*(?:点|\.|{dot})|{dot}|点"
+    at_host = rf"\sat\s+(?:{MAIL_HOSTS}|\S{{1,61}}(?:\s+dot\s|\s?[\[(]dot))"
     mails = (
         rf"[^\W_][\w.+\-]{{0,60}}{at_sign}[a-z0-9][\w\-]{{0,60}}(?:{dot_sign}[\w\-]{{1,60}}){{0,3}}{dot_sign}[a-z]{{2,}}",
         r"[a-z0-9][\w.+\-]{0,60}\s+at\s+[a-z0-9][\w\-]{0,60}(?:\s+dot\s+|\s?[\[(]dot[\])]\s?)[a-z]{2,}",
@@ -88,10 +94,9 @@ def spoken() -> Spoken:
     )
     return Spoken(
         tuple(map(re.compile, mails)),
-        re.compile(
-            rf"@|{at}|[\[({{<\-_~*|/]\s*at?\s*[\])}}>\-_~*|/]|\sat\s+(?:{MAIL_HOSTS}|\S{{1,61}}(?:\s+dot\s|\s?[\[(]dot))"
-        ),
-        re.compile(rf"\.(?<=\s\.)|[\[({{<]\s*(?:点|\.|{dot})|{dot}|点"),
+        tuple(map(re.compile, ("@", at, r"[\[({<\-_~*|/]\s*at?\s*[\])}>\-_~*|/]", at_host))),
+        re.compile(rf"\.(?<=\s\.)|{dot_word}"),
+        re.compile(dot_word),
         re.compile(
             rf"[a-z0-9][a-z0-9\-]{{1,60}}(?:(?:\s\.\s?|\s?[\[({{<]\s*(?:dot|点|\.)\s*[\])}}>]\s?|\s+dot\s+|\s?点\s?){_TLD}"
             rf"|(?:{_BRACKETED.format(dot)}|\s+{dot}\s+|\s?ドット\s?){_SURE_TLD})\b(?:/\S*)?"
@@ -110,34 +115,65 @@ def spoken() -> Spoken:
 class Maybe(NamedTuple):
     """What may be found in a text, as far as one scan of it can tell."""
 
+    date: bool
     amount: bool
     mails: tuple[re.Pattern[str], ...]
+    mail_marks: tuple[re.Pattern[str], ...]
+    spoken: bool
     han_digit: bool
     link: bool
     url: bool
     dot: bool
     iban: bool
 
+    def detectors(self, digits: int) -> Iterator[str]:
+        """Those that may find anything; `digits`: how many there are in the masked text."""
+        if self.mails or self.spoken or self.han_digit or digits >= _DIGITS[0]:
+            yield "contact"
+        if self.link or self.url or self.dot:
+            yield "link"
+        if self.iban or digits >= _DIGITS_OF_BANK:
+            yield "off_platform_payment"
+
 
 class Signs:
     """What a text must hold for anything here to be found in it."""
 
     def __init__(self, index: Index) -> None:
-        self._amount, self._han_digit = map(index.add, (_AMOUNT, _HAN_DIGIT))
-        self._mails = [(pattern, index.add(pattern)) for pattern in spoken().mails]
-        self._link, self._iban = index.gate(_MAYBE_LINK), index.gate(_MAYBE_IBAN)
-        self._url, self._dot = index.add(_MAYBE_URL), index.add(spoken().maybe_dot)
+        self._amount, self._han_digit = index.add(_AMOUNT, anywhere=True), index.add(_HAN_DIGIT)
+        self._mails, self._marks = ([(p, index.add(p)) for p in each] for each in spoken()[:2])
+        self._date, self._link, self._iban = map(index.gate, (_DATE, _MAYBE_LINK, _MAYBE_IBAN))
+        self._spoken, self._dot_first = index.gate(_number_word()), index.gate(_DOT_FIRST)
+        self._url, self._dot = index.add(_MAYBE_URL), index.add(spoken().maybe_dot_word)
+        self.maybe = lru_cache(maxsize=1024)(self._maybe)
 
-    def maybe(self, held: int) -> Maybe:
+    def _maybe(self, held: int) -> Maybe:
+        """`held` by the whole text; by the masked text it is the same where no letter stands beside what is masked."""
         return Maybe(
+            bool(self._date & held),
             possible(self._amount, held),
             tuple(pattern for pattern, demand in self._mails if possible(demand, held)),
+            tuple(pattern for pattern, demand in self._marks if possible(demand, held)),
+            bool(self._spoken & held),
             possible(self._han_digit, held),
             bool(self._link & held),
             possible(self._url, held),
-            possible(self._dot, held),
+            bool(self._dot_first & held) or possible(self._dot, held),
             bool(self._iban & held),
         )
+
+
+def _number_word() -> re.Pattern[str]:
+    words = "|".join(sorted(number_words()))
+    return re.compile(rf"(?<![^\W\d_])(?:{words})(?![^\W\d_])|\+|{'|'.join(_KANA_ZERO)}")
+
+
+def cut(masked: str) -> bool:
+    """A letter stands beside something masked: words may begin and end there that do not in the whole text."""
+    beside = (
+        masked[max(0, m.start() - 1) : m.start()] + masked[m.end() : m.end() + 1] for m in _MASKED.finditer(masked)
+    )
+    return any(_WORD.search(two) for two in beside)
 
 
 def mask(text: str, known: Iterable[str], maybe: Maybe) -> str:
@@ -145,13 +181,14 @@ def mask(text: str, known: Iterable[str], maybe: Maybe) -> str:
     for value in sorted({k.strip().lower() for k in known}, key=len, reverse=True):
         if len(value) >= _SHORTEST_KNOWN and value in text and any(c.isdigit() for c in value):
             text = _blotted(text, value)
-    if digits_in(text) >= _DIGITS_OF_DATE:
+    if maybe.date:
         text = _DATE.sub(_blot, text)
     return _AMOUNT.sub(_blot, text) if maybe.amount else text
 
 
 def digits_in(text: str) -> int:
-    return len(_DIGIT.findall(text))
+    """Of normalised text: all digits are ASCII."""
+    return len(text.encode("ascii", "ignore").translate(None, _NO_DIGITS))
 
 
 def _blot(match: re.Match[str]) -> str:
@@ -170,9 +207,7 @@ def _blotted(text: str, value: str) -> str:
 
 
 def mails(text: str, maybe: Maybe) -> Iterator[Span]:
-    if not maybe.mails or not spoken().maybe_mail.search(text):
-        return
-    for pattern in maybe.mails:
+    for pattern in maybe.mails if any(mark.search(text) for mark in maybe.mail_marks) else ():
         for match in pattern.finditer(text):
             yield match.span()
 
@@ -186,7 +221,7 @@ def phones(
         trusted = trusting or not _SHORTEST_NATIONAL <= digits_in(match.group()) < _LONGER_THAN_NATIONAL
         if _is_phone(match, text, regions) and not (trusted and _is_called_id(match, text)):
             yield match.span()
-    if "+" in text or _has_number_words(text):
+    if maybe.spoken and ("+" in text or _has_number_words(text)):
         yield from _said(text)
     if maybe.han_digit:
         for match in _HAN_RUN.finditer(text):

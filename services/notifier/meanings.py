@@ -7,7 +7,7 @@ Joined detectors also know the last messages of the case, oldest first: what ask
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 
 Span = tuple[int, int]
 Search = Callable[[str], Iterable[Span]]
@@ -265,3 +265,31 @@ MEANINGS: dict[str, Meaning] = {
     "insult": _unless("insult", "not_insult"),
     "marketing": _unless("marketing", "not_marketing"),
 }
+
+_REVIEW = (
+    "change", "changed", "praise", "happy_if", "before", "give", "ask", "requested", "money", "money_sign", "favour",
+    "for_review",
+)  # fmt: skip
+_ALONE = ("stars", "rate_us", "change_it", "change wrote", "changed wrote", "in_return money")
+_WITHDRAWN = ("drop claim", "claim_then_drop", "drop_it")
+_NEEDS: dict[str, tuple[str, ...]] = {
+    "review_pressure": (*(f"review {one}" for one in _REVIEW), *_ALONE),
+    "review_mention": ("review", "stars"),
+    "withdraw_request": _WITHDRAWN,
+    "withdraw_pressure": (*_WITHDRAWN, "if_dropped"),
+    "early_receipt": ("confirm received", "early_receipt", "confirm_early"),
+    "cancel_request": ("cancel order suggest", "cancel cancel_reason suggest", "cancel_request"),
+    "off_platform_payment": ("past_platform pay", "privately pay", "payment", "off_platform_payment"),
+    "personal_data": ("personal_data",),
+    "contact": ("messenger", "outside", "handle"),
+    "threat": ("threat",),
+    "insult": ("insult",),
+    "marketing": ("marketing",),
+}
+"""Of the lists named together all must stand in a text, or nothing is meant; one such row is enough to look."""
+_ROWS = [(name, frozenset(row.split())) for name, rows in _NEEDS.items() for row in rows]
+
+
+def may_mean(present: Set[str]) -> frozenset[str]:
+    """The detectors that may find anything in a text in which words of these lists may stand, and of no others."""
+    return frozenset(name for name, row in _ROWS if row <= present)

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 _CYRILLIC_GREEK = (
     "аеёорсухкмнтвіїгјѕԁԛԝһѵӏьαβεικνορτυχγωημ",
@@ -24,6 +25,7 @@ _TRADITIONAL = (
     "刚创区协尝园圆围够奥学将导层属币几厂张强弹径恶爱态惯战户挂采担扰败数于暂极构档欢岁杀毁气决没况减灭热营状奖独获环当监税种称稳穷笔节范简纪约细终组绝统紧编缩总缴续骂罗义闻声职听临举旧药里里制复视觉观讯记"
     "许设访询试该详语诚谁课谈谅讲赞贝贩贵赚质赶软较载轻轮输办进游违远适遗边乡医释针钮录锁阴阶虽删盗债纳轨毕齐传贼凭闹诽谤恐吓骚晒贬献",
 )
+_LONGEST_WORD = 32
 _KANA = tuple("".join(chr(n + step) for n in range(0x3041, 0x3097)) for step in (0, 0x60))
 _LOOK_ALIKES = str.maketrans(
     {ord(a): b for one in (_CYRILLIC_GREEK, _SMALL_CAPITALS, _TRADITIONAL, _KANA) for a, b in zip(*one, strict=True)}
@@ -110,14 +112,42 @@ def _base(char: str) -> str:
     return first if first.isascii() else char
 
 
+class _Piece(NamedTuple):
+    plain: str
+    folded: str
+    even: bool
+    """Each character is spelled as one."""
+
+
+def _spelled(original: str) -> _Piece:
+    """Characters are spelled each by itself."""
+    parts = [_plain(char) for char in original]
+    plain = "".join(parts)
+    return _Piece(plain, "".join(map(_folded, parts)), all(len(part) == 1 for part in parts))
+
+
+_remembered = lru_cache(maxsize=4096)(_spelled)
+"""What is between spaces comes again and again in other texts."""
+
+
+def _piece(original: str) -> _Piece:
+    return _remembered(original) if len(original) <= _LONGEST_WORD else _spelled(original)
+
+
+@lru_cache(maxsize=8192)
+def _folded(plain: str) -> str:
+    return plain.translate(_LOOK_ALIKES)
+
+
 def normalise(original: str) -> Text:
     if original.isascii() and original.replace("\n", "").replace("\t", "").replace("\r", "").isprintable():
         plain = original.lower()
         return Text(original, plain, plain, range(len(original)))
-    parts = [_plain(char) for char in original]
-    whole = "".join(parts)
-    at = tuple([place for place, part in enumerate(parts) for _ in part])
-    return Text(original, whole, whole.translate(_LOOK_ALIKES), at)
+    plains, foldeds, evens = zip(*map(_piece, original.split(" ")), strict=True)
+    at: Sequence[int] = range(len(original))
+    if not all(evens):
+        at = tuple([place for place, char in enumerate(original) for _ in _plain(char)])
+    return Text(original, " ".join(plains), " ".join(foldeds), at)
 
 
 def folded(pattern: str) -> str:

@@ -4,9 +4,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from services.notifier.own import Own
 from services.notifier.words import DETECTORS
 from shared import yaml_lines
 from shared.durations import parse_duration
@@ -52,7 +54,7 @@ class Windows:
     otherwise: Literal["hold", "assisted", "block"] = "hold"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RuleBook:
     """All of one marketplace's rules. `purposes`: what may be sent -> in which phases (empty: all)."""
 
@@ -70,6 +72,11 @@ class RuleBook:
     windows: Windows | None = None
     quiet: tuple[time, time] | None = None
     rules: tuple[Rule, ...] = ()
+
+    @cached_property
+    def own(self) -> Own:
+        """The patterns that its rules bring themselves."""
+        return Own({rule.id: rule.patterns for rule in self.rules if rule.patterns})
 
     def allows(self, purpose: str, phase: str | None) -> bool:
         phases = self.purposes.get(purpose)

@@ -6,23 +6,23 @@ the case itself are masked first and are never taken for a telephone.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 
-from services.notifier import contacts, words
-from services.notifier.atoms import Index, possible
-from services.notifier.disguises import undone
+from services.notifier import contacts
+from services.notifier.disguises import Shapes, undone
+from services.notifier.lists import Lists, found_by
 from services.notifier.meanings import MEANINGS, Seen
 from services.notifier.normalise import Text, normalise
+from services.notifier.own import Searches
 from services.notifier.rulebook import Rule, RuleBook
 
 Span = tuple[int, int]
 Find = Callable[["Reading", Rule], Iterator[Span]]
 _MOST = 20
-_MOST_KEPT = 4096
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -40,11 +40,20 @@ class Verdict(msgspec.Struct, frozen=True):
     violations: tuple[Violation, ...] = ()
 
 
+class Sight(NamedTuple):
+    """One reading of the text: where its words stand, its places, and which detectors may find anything in it."""
+
+    seen: Seen
+    text: Text
+    may_mean: frozenset[str]
+
+
 class Reading(NamedTuple):
     """One text under judgement: as it is, normalised, and normalised with the case's own numbers masked.
 
-    `maybe`: what may be found in it at all. `digits`: how many are left in the masked text. `seen`: where its words stand,
-    with the places of each reading of it; `earlier`: the last messages of the case.
+    `maybe`: what may be found in it of contacts. `digits`: how many are left in the masked text. `own`: what is to be
+    searched for the marketplace's own rules. `sights`: the text first, then without its disguise. `may_find`: detectors
+    that may find anything; `earlier`: the last messages of the case.
     """
 
     text: Text
@@ -53,7 +62,9 @@ class Reading(NamedTuple):
     regions: tuple[str, ...]
     maybe: contacts.Maybe
     digits: int
-    seen: tuple[tuple[Seen, Text], ...]
+    own: Searches
+    sights: list[Sight]
+    may_find: frozenset[str]
     earlier: "_Talk"
 
 
@@ -73,25 +84,71 @@ def judge(
     `earlier`: the last messages of the case, oldest first: what they offered counts together with what this one asks.
     """
     found = list(_shape(text, book, purpose, phase))
-    reading = _read(normalise(text), known, order_id, regions, earlier)
+    reading = _read(normalise(text), book, known, order_id, regions, earlier)
     for rule in book.rules:
-        if rule.concerns(purpose, phase):
+        if (rule.id in reading.own or not reading.may_find.isdisjoint(rule.detect)) and rule.concerns(purpose, phase):
             found.extend(_broken(rule, reading))
     action = "block" if any(v.severity == "block" for v in found) else "hold" if found else "send"
     return Verdict(not found, action, tuple(found[:_MOST]))
 
 
+def prepare(books: Iterable[RuleBook]) -> None:
+    """Judges an empty text: what texts are judged by is read then, and the first one need not wait some tenths of a second."""
+    for book in books:
+        judge("", book, purpose="")
+
+
+class _Eye(NamedTuple):
+    """The word lists, what tells of contacts and what tells of disguises, over one index."""
+
+    lists: Lists
+    signs: contacts.Signs
+    shapes: Shapes
+
+
+@lru_cache(maxsize=1)
+def _eye() -> _Eye:
+    lists = Lists(loose=False)
+    return _Eye(lists, contacts.Signs(lists.index), Shapes(lists.index))
+
+
+@lru_cache(maxsize=1)
+def _loose_lists() -> Lists:
+    return Lists(loose=True)
+
+
 def _read(
-    text: Text, known: Iterable[str], order_id: str | None, regions: tuple[str, ...], earlier: Sequence[str]
-) -> Reading:
-    lists = _lists()
-    maybe = lists.maybe(text)
-    masked = contacts.mask(text.folded, [*known, *([order_id] if order_id else [])], maybe.contacts)
-    readings = [(_seen(text, maybe), text)]
-    readings += [(_seen(other, lists.maybe(other), loose=loose), other) for other, loose in undone(text)]
-    return Reading(
-        text, masked, order_id, regions, maybe.contacts, contacts.digits_in(masked), tuple(readings), _Talk(earlier)
-    )  # fmt: skip
+    text: Text, book: RuleBook, known: Iterable[str], order_id: str | None, regions: tuple[str, ...],
+    earlier: Sequence[str],
+) -> Reading:  # fmt: skip
+    eye = _eye()
+    held = eye.lists.index.held(text.folded)
+    masked = contacts.mask(text.folded, [*known, *([order_id] if order_id else [])], eye.signs.maybe(held))
+    maybe = eye.signs.maybe(held | eye.lists.index.held(masked) if contacts.cut(masked) else held)
+    sights = [Sight(*_seen(text, held))]
+    if eye.shapes.maybe(text, held):
+        sights += [Sight(*_seen(other, loose=loose)) for other, loose in undone(text)]
+    digits = contacts.digits_in(masked)
+    may_find = frozenset(maybe.detectors(digits)).union(_beside_words(text, order_id), *(s.may_mean for s in sights))
+    own = book.own.searches(text)
+    return Reading(text, masked, order_id, regions, maybe, digits, own, sights, may_find, _Talk(earlier))
+
+
+def _beside_words(text: Text, order_id: str | None) -> Iterator[str]:
+    """The detectors of what the text is, not of what it says, that may find anything."""
+    if "<" in text.original or "&" in text.original:
+        yield "html"
+    if not text.original.isascii():
+        yield "emoji"
+    if order_id and order_id not in text.original:
+        yield "no_order_id"
+
+
+def _seen(text: Text, held: int | None = None, *, loose: bool = False) -> tuple[Seen, Text, frozenset[str]]:
+    """`loose`: its spaces say nothing of where words begin and end."""
+    lists = _loose_lists() if loose else _eye().lists
+    seen, may_mean = lists.seen(text, lists.index.held(text.folded) if held is None else held)
+    return seen, text, may_mean
 
 
 def _shape(text: str, book: RuleBook, purpose: str, phase: str | None) -> Iterator[Violation]:
@@ -110,10 +167,10 @@ def _broken(rule: Rule, reading: Reading) -> Iterator[Violation]:
     for name in rule.detect:
         if name in MEANINGS:
             spans.update(_meant(name, reading))
-        if name in _FINDERS:
+        if name in _FINDERS and name in reading.may_find:
             spans.update(_FINDERS[name](reading, rule))
-    for pattern in rule.patterns:
-        spans.update(_search(pattern, reading.text.plain), _search(pattern, reading.text.folded))
+    for pattern, text in reading.own.get(rule.id, ()):
+        spans.update(found_by(pattern, text))
     for start, end in _outermost(spans) if spans else ():
         yield Violation(rule.id, rule.severity, reading.text.span(start, end), rule.about)
 
@@ -129,87 +186,11 @@ def _outermost(spans: set[Span]) -> list[Span]:
     return merged
 
 
-def _search(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
-    for match in pattern.finditer(text):
-        if match.end() > match.start():
-            yield match.span()
-
-
 def _meant(name: str, reading: Reading) -> Iterator[Span]:
     """Places of the text itself, whichever reading of it they were found in."""
-    for seen, text in reading.seen:
-        for start, end in MEANINGS[name](seen, reading.earlier):
+    for seen, text, may_mean in reading.sights:
+        for start, end in MEANINGS[name](seen, reading.earlier) if name in may_mean else ():
             yield (start, end) if text is reading.text else reading.text.place(text.span(start, end))
-
-
-class _Compiled(NamedTuple):
-    """Patterns with their demands: where the text does not hold what a pattern demands, it is not searched."""
-
-    patterns: tuple[tuple[str, bool, tuple[int, ...]], ...]
-    """With whether it is one of signs; compiled when first searched."""
-    names: tuple[tuple[str, re.Pattern[str]], ...]
-
-
-class _Maybe(NamedTuple):
-    """Of each list the patterns that may match, and what may be found of contacts."""
-
-    lists: Mapping[str, tuple[tuple[str, bool], ...]]
-    contacts: contacts.Maybe
-
-
-class _Lists:
-    """All word lists over one index of what they demand."""
-
-    def __init__(self) -> None:
-        self._index = Index()
-        self._signs = contacts.Signs(self._index)
-        self.by_name = {name: self._compiled(listed) for name, listed in words.lexicon().lists.items()}
-        self._opened = lru_cache(maxsize=_MOST_KEPT)(self._open)
-
-    def _compiled(self, listed: words.Words) -> _Compiled:
-        written = [*((p, False) for p in listed.patterns), *((p, True) for p in listed.signs)]
-        return _Compiled(
-            tuple((p, signs, self._index.add(p)) for p, signs in written),
-            tuple((words.squashed(n), re.compile(words.disguised(n))) for n in listed.names),
-        )
-
-    def maybe(self, text: Text) -> _Maybe:
-        """Texts of one template hold the same as a rule, so what follows from it is remembered."""
-        return self._opened(self._index.held(text.folded))
-
-    def _open(self, held: int) -> _Maybe:
-        lists = {
-            name: tuple((pattern, signs) for pattern, signs, demand in one.patterns if possible(demand, held))
-            for name, one in self.by_name.items()
-        }
-        return _Maybe(lists, self._signs.maybe(held))
-
-
-@lru_cache(maxsize=1)
-def _lists() -> _Lists:
-    """Read when the first text is judged."""
-    return _Lists()
-
-
-@cache
-def _pattern(written: str, loose: bool) -> re.Pattern[str]:
-    return re.compile(words.loose(written) if loose else written, re.DOTALL)
-
-
-def _seen(text: Text, maybe: _Maybe, *, loose: bool = False) -> Seen:
-    """`loose`: its spaces say nothing of where words begin and end."""
-    squashed, apart = words.squashed(text.folded), words.apart(text.folded)
-
-    def search(name: str) -> Iterator[Span]:
-        if name not in maybe.lists:
-            return
-        for same, pattern in _lists().by_name[name].names:
-            if same in squashed:
-                yield from _search(pattern, text.folded)
-        for written, signs in maybe.lists[name]:
-            yield from _search(_pattern(written, loose), text.folded if signs else apart)
-
-    return Seen(text.folded, search)
 
 
 class _Talk:
@@ -221,7 +202,7 @@ class _Talk:
 
     def __iter__(self) -> Iterator[Seen]:
         if self._seen is None:
-            self._seen = [_seen(one, _lists().maybe(one)) for one in map(normalise, self._texts)]
+            self._seen = [_seen(one)[0] for one in map(normalise, self._texts)]
         return iter(self._seen)
 
 
@@ -252,14 +233,12 @@ _HTML = re.compile(r"<[a-z/!][^<>]{0,500}>|&(?:[a-z]{2,8}|#x?[0-9a-f]{1,6});", r
 _EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\u2b50\u2b55\ufe0f\u20e3\U000e0000-\U000e007f]")
 
 
-def _in_original(pattern: re.Pattern[str], signs: str) -> Find:
-    """Searched in the text as it is, folding would hide it; only where one of `signs` is (none: where it is not ASCII)."""
+def _in_original(pattern: re.Pattern[str]) -> Find:
+    """Searched in the text as it is, folding would hide it."""
 
     def find(reading: Reading, _rule: Rule) -> Iterator[Span]:
-        if not any(sign in reading.text.original for sign in signs) if signs else reading.text.original.isascii():
-            return
         at = reading.text.at
-        for start, end in _search(pattern, reading.text.original):
+        for start, end in found_by(pattern, reading.text.original):
             inside = [n for n, place in enumerate(at) if start <= place < end]
             yield (inside[0], inside[-1] + 1) if inside else (0, len(at))
 
@@ -267,15 +246,14 @@ def _in_original(pattern: re.Pattern[str], signs: str) -> Find:
 
 
 def _no_order_id(reading: Reading, _rule: Rule) -> Iterator[Span]:
-    if reading.order_id and reading.order_id not in reading.text.original:
-        yield (0, len(reading.text.folded))
+    yield (0, len(reading.text.folded))
 
 
 _FINDERS: dict[str, Find] = {
     "contact": _contact,
     "link": _link,
     "off_platform_payment": _bank_numbers,
-    "html": _in_original(_HTML, "<&"),
-    "emoji": _in_original(_EMOJI, ""),
+    "html": _in_original(_HTML),
+    "emoji": _in_original(_EMOJI),
     "no_order_id": _no_order_id,
 }

@@ -228,7 +228,9 @@ class Notifier:
 
 def _composer(config: Config) -> Composer:
     names = {entry.account.marketplace for entry in config.accounts.values()}
-    return Composer(config.registry, names, over=config.templates)
+    composer = Composer(config.registry, names, over=config.templates)
+    composer.prepare()
+    return composer
 
 
 def _rates(composer: Composer, settings: Settings) -> Callable[[Account], float]:

@@ -91,7 +91,7 @@ def seen(text: normalise.Text, *, loose: bool) -> Seen:
 
 def contact(reading: Reading, _rule: Rule) -> Iterator[Span]:
     text = reading.masked
-    if contacts.spoken().maybe_mail.search(text):
+    if any(mark.search(text) for mark in contacts.spoken().mail_marks):
         for pattern in contacts.spoken().mails:
             yield from (match.span() for match in pattern.finditer(text))
     for match in contacts._RUN.finditer(text):

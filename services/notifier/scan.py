@@ -1,0 +1,131 @@
+"""Which atoms a text holds, in one scan of it, and so which patterns may match in it. Pure.
+
+The words of templates come again and again, so what a word holds is remembered. A word here is what is between spaces,
+with the comma behind it.
+"""
+
+import re
+from functools import reduce
+from operator import or_
+from typing import TypeVar
+
+from services.notifier.atoms import DIGIT, LETTERS, Ways, bare, demanded, demanded_as_written
+
+K = TypeVar("K")
+Demand = tuple[tuple[int, ...], ...]
+"""Ways as masks: a text that holds one bit of each mask of a way may match."""
+EVERYTHING = -1
+"""Held where nothing can be said of a text: every demand is met."""
+_SOME_DIGIT = re.compile(r"\d")
+_FIRST_SIGN, _LAST_SIGN = "\u3040", "\u9fff"
+"""Chinese and Japanese: beside them a Latin word counts as one of its own (`words.apart`)."""
+_MOST_WORDS = 8_000
+_LONGEST_WORD = 128
+_BEGINNING = 2
+"""Atoms of letters are found by so many of their first letters."""
+
+
+class Index:
+    """The atoms of many patterns as bits, and how to read them off a text. Patterns are added before the first text."""
+
+    def __init__(self) -> None:
+        self._bits: dict[str, int] = {}
+        self._letters: dict[str, list[tuple[str, bool, bool, int]]] = {}
+        self._signs: dict[str, int] = {}
+        self._gates: list[tuple[re.Pattern[str], Demand, int]] = []
+        self._words: dict[str, int] = {}
+        self._runs: dict[tuple[str, bool, bool], int] = {}
+        self._masks: dict[int, int] = {}
+
+    def add(self, pattern: re.Pattern[str] | str, *, anywhere: bool = False) -> Demand:
+        """`anywhere`: where words begin and end may look otherwise in the text that the pattern will be searched in."""
+        ways = demanded_as_written(pattern) if isinstance(pattern, str) else demanded(pattern)
+        if anywhere:
+            ways = [[frozenset(map(bare, group)) for group in groups] for groups in ways]
+        return self.add_ways(ways)
+
+    def add_ways(self, ways: Ways) -> Demand:
+        return tuple(tuple(self._mask(group) for group in groups) for groups in ways)
+
+    def gate(self, pattern: re.Pattern[str]) -> int:
+        """A mask that a text meets when `pattern` is in one of its words, spaces and commas being no part of any match."""
+        demand, bit = self.add(pattern), self._new_bit(f"gate {len(self._gates)}")
+        self._gates.append((pattern, demand, bit))
+        return bit
+
+    def _mask(self, group: frozenset[str]) -> int:
+        mask = 0
+        for atom in group:
+            mask |= self._bits.get(atom) or self._new_bit(atom)
+        return mask
+
+    def _new_bit(self, atom: str) -> int:
+        self._bits[atom] = bit = 1 << len(self._bits)
+        letters = bare(atom)
+        if LETTERS.fullmatch(letters):
+            one = (letters, atom[0] == "^", atom[-1] == "$", bit)
+            self._letters.setdefault(letters[:_BEGINNING], []).append(one)
+        elif len(atom) == 1:
+            self._signs[atom] = bit
+        self._words.clear()
+        self._runs.clear()
+        return bit
+
+    def _kept(self, known: dict[K, int], key: K, size: int, found: int) -> int:
+        """Remembered, within bounds; what holds the same shares one number."""
+        if size <= _LONGEST_WORD:
+            if len(known) >= _MOST_WORDS:
+                known.clear()
+                self._masks.clear()
+            known[key] = self._masks.setdefault(found, found)
+        return found
+
+    def held(self, text: str) -> int:
+        """Which atoms stand in the text, and which gates it passes."""
+        words = text.replace(",", ", ").split()
+        masks = list(map(self._words.get, words))
+        if None in masks:
+            masks = [self._of_word(word) if known is None else known for word, known in zip(words, masks, strict=True)]
+        return reduce(or_, masks, 0)
+
+    def _of_word(self, word: str) -> int:
+        found = self._bits.get(DIGIT, 0) if _SOME_DIGIT.search(word) else 0
+        for match in LETTERS.finditer(word):
+            start, end = match.span()
+            first = start == 0 or not word[start - 1].isdecimal()
+            last = end == len(word) or not word[end].isdecimal()
+            known = self._runs.get((match.group(), first, last))
+            found |= self._of_run(match.group(), first, last) if known is None else known
+        for sign in self._signs.keys() & set(word):
+            found |= self._signs[sign]
+        for pattern, demand, bit in self._gates:
+            if possible(demand, found) and pattern.search(word):
+                found |= bit
+        return self._kept(self._words, word, len(word), found)
+
+    def _of_run(self, run: str, first: bool, last: bool) -> int:
+        found, letters, end = 0, self._letters, len(run)
+        for place in range(end):
+            begins = first if place == 0 else _is_sign(run[place - 1])
+            for length in range(1, _BEGINNING + 1):
+                for atom, at_first, at_last, bit in letters.get(run[place : place + length], ()):
+                    if (begins or not at_first) and run.startswith(atom, place):
+                        behind = place + len(atom)
+                        if not at_last or (last if behind == end else _is_sign(run[behind])):
+                            found |= bit
+        return self._kept(self._runs, (run, first, last), end, found)
+
+
+def _is_sign(char: str) -> bool:
+    return _FIRST_SIGN <= char <= _LAST_SIGN
+
+
+def possible(demand: Demand, held: int) -> bool:
+    """Whether a text that holds these atoms may match a pattern of this demand."""
+    for way in demand:
+        for mask in way:
+            if not mask & held:
+                break
+        else:
+            return True
+    return not demand
