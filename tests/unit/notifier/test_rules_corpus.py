@@ -4,7 +4,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.notifier.normalise import normalise
@@ -218,11 +218,13 @@ def test_normalising_keeps_places_for_any_text(text: str) -> None:
 
 
 @given(st.text(max_size=300))
+@settings(deadline=None)
 def test_any_text_gets_a_verdict_whose_spans_lie_inside(text: str) -> None:
     broken(text or "x")
 
 
 @given(st.integers(0, 3), st.sampled_from(["\u200b", "\u200d", "\u2060", "\ufeff", "\u00ad", "\u202e", "\u2066"]))
+@settings(deadline=None)
 def test_hidden_signs_do_not_hide(step: int, sign: str) -> None:
     hidden = sign.join("whatsapp"[: step + 2]) + "whatsapp"[step + 2 :]
     assert "contact" in broken(f"Add me on {hidden}")
