@@ -114,6 +114,8 @@ def _changed_back(seen: Seen, earlier: Earlier) -> Iterator[Span]:
     for span in seen.spans("change_it"):
         if seen.beside(span, "own_work", *_HONEST) and not seen.beside(span, "ask"):
             continue
+        if any(start <= span[0] and span[1] <= end for start, end in seen.spans("we_mend")):
+            continue
         if _spoken_of("review", span, seen, earlier) or _spoken_of("wrote", span, seen, earlier):
             yield span
 
