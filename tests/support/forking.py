@@ -116,6 +116,7 @@ def _serve() -> None:
     """The server: one line in for each start, one out with its pid, another one when it has ended."""
     for module in (*_PRODUCT, *_TESTS):
         import_module(module)
+    _judge_once()
     read, write = os.pipe()
     os.set_blocking(write, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -137,6 +138,12 @@ def _serve() -> None:
         for line in lines:
             children.add(_fork(json.loads(line), (read, write)))
     _end(children)
+
+
+def _judge_once() -> None:
+    """What texts are judged by is read here, not by every child."""
+    composer, registry = import_module("services.notifier.composer"), import_module("shared.registry")
+    composer.Composer(registry.Registry(None), {"generic"}).prepare()
 
 
 def _reap(children: set[int]) -> None:
