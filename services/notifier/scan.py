@@ -29,7 +29,9 @@ class Index:
     """The atoms of many patterns as bits, and how to read them off a text. Patterns are added before the first text."""
 
     def __init__(self) -> None:
-        self._bits: dict[str, int] = {}
+        self._places: dict[str, int] = {}
+        """Which bit is an atom's. As numbers of their own thousands of bits would take a kilobyte each."""
+        self._groups: dict[frozenset[str], int] = {}
         self._letters: dict[str, list[tuple[str, bool, bool, int]]] = {}
         self._signs: dict[str, int] = {}
         self._gates: list[tuple[re.Pattern[str], Demand, int]] = []
@@ -49,27 +51,29 @@ class Index:
 
     def gate(self, pattern: re.Pattern[str]) -> int:
         """A mask that a text meets when `pattern` is in one of its words, spaces and commas being no part of any match."""
-        demand, bit = self.add(pattern), self._new_bit(f"gate {len(self._gates)}")
-        self._gates.append((pattern, demand, bit))
-        return bit
+        demand, place = self.add(pattern), self._new_place(f"gate {len(self._gates)}")
+        self._gates.append((pattern, demand, 1 << place))
+        return 1 << place
 
     def _mask(self, group: frozenset[str]) -> int:
-        mask = 0
-        for atom in group:
-            mask |= self._bits.get(atom) or self._new_bit(atom)
-        return mask
+        """The same group has one number."""
+        known = self._groups.get(group)
+        if known is None:
+            places = [self._places[one] if one in self._places else self._new_place(one) for one in group]
+            self._groups[group] = known = reduce(or_, (1 << place for place in places), 0)
+        return known
 
-    def _new_bit(self, atom: str) -> int:
-        self._bits[atom] = bit = 1 << len(self._bits)
+    def _new_place(self, atom: str) -> int:
+        self._places[atom] = place = len(self._places)
         letters = bare(atom)
         if LETTERS.fullmatch(letters):
-            one = (letters, atom[0] == "^", atom[-1] == "$", bit)
+            one = (letters, atom[0] == "^", atom[-1] == "$", place)
             self._letters.setdefault(letters[:_BEGINNING], []).append(one)
         elif len(atom) == 1:
-            self._signs[atom] = bit
+            self._signs[atom] = place
         self._words.clear()
         self._runs.clear()
-        return bit
+        return place
 
     def _kept(self, known: dict[K, int], key: K, size: int, found: int) -> int:
         """Remembered, within bounds; what holds the same shares one number."""
@@ -89,7 +93,7 @@ class Index:
         return reduce(or_, masks, 0)
 
     def _of_word(self, word: str) -> int:
-        found = self._bits.get(DIGIT, 0) if _SOME_DIGIT.search(word) else 0
+        found = 1 << self._places[DIGIT] if DIGIT in self._places and _SOME_DIGIT.search(word) else 0
         for match in LETTERS.finditer(word):
             start, end = match.span()
             first = start == 0 or not word[start - 1].isdecimal()
@@ -97,7 +101,7 @@ class Index:
             known = self._runs.get((match.group(), first, last))
             found |= self._of_run(match.group(), first, last) if known is None else known
         for sign in self._signs.keys() & set(word):
-            found |= self._signs[sign]
+            found |= 1 << self._signs[sign]
         for pattern, demand, bit in self._gates:
             if possible(demand, found) and pattern.search(word):
                 found |= bit
@@ -108,11 +112,11 @@ class Index:
         for place in range(end):
             begins = first if place == 0 else _is_sign(run[place - 1])
             for length in range(1, _BEGINNING + 1):
-                for atom, at_first, at_last, bit in letters.get(run[place : place + length], ()):
+                for atom, at_first, at_last, which in letters.get(run[place : place + length], ()):
                     if (begins or not at_first) and run.startswith(atom, place):
                         behind = place + len(atom)
                         if not at_last or (last if behind == end else _is_sign(run[behind])):
-                            found |= bit
+                            found |= 1 << which
         return self._kept(self._runs, (run, first, last), end, found)
 
 
