@@ -50,8 +50,10 @@ class Memory:
         self.ids: set[str] = set()
         self.rung: set[tuple[Any, ...]] = set()
         self.margins: set[tuple[str, str, int]] = set()
-        self.said: dict[tuple[str, str, datetime], str] = {}
-        """Case, purpose, moment -> id of the message planned last."""
+        self.said: dict[tuple[str, str, str, datetime], str] = {}
+        """Case, purpose, fact, moment -> id of the message planned last."""
+        self.took: set[tuple[str, str]] = set()
+        """Case and fact that have met."""
         self.newest: dict[str, int] = {}
         self.heard: defaultdict[str, set[str]] = defaultdict(set)
         """Case id -> the kinds of fact (and operator's actions) that were applied to it."""
@@ -84,6 +86,7 @@ class Judge:
         self.memory.ledger.hears(fact)
 
     def decided(self, seen: Seen) -> None:
+        self.memory.took.add((seen.case.id, seen.fact.id))
         if not seen.decision.no_op:
             self.memory.heard[seen.case.id].add(_said(seen.fact))
         for name, told in RULES.items():
@@ -97,8 +100,9 @@ class Judge:
             self.finds("what_is_refused_changes_nothing", answer.code)
 
     def again(self, fact: Fact, decisions: Iterable[Decision], *, same_delivery: bool) -> None:
+        """A case that the first telling did not concern, because it was not there or there were two, may hear it now."""
         for decision in decisions:
-            first = decision.case.seq == 1
+            first = (decision.case.id, fact.id) not in self.memory.took
             if same_delivery or (not first and (not decision.no_op or decision.errands)):
                 self.finds("what_is_told_twice_counts_once", f"{fact.kind} again: {decision.rule}")
 

@@ -90,9 +90,10 @@ def an_end_is_one_and_is_left_only_when_reopened(seen: Seen, memory: Memory) -> 
 
 @rule
 def one_message_per_purpose_and_moment(seen: Seen, memory: Memory) -> Iterator[str]:
+    """Two facts that had waited for a case are taken in at one moment: each may have its own."""
     told = [e for e in seen.decision.errands if e.what == "message" and e.name != "free_text"]
     for errand in told:
-        key = (seen.case.id, errand.name, seen.now)
+        key = (seen.case.id, errand.name, seen.fact.id, seen.now)
         first = seen.case.errands.get(memory.said.get(key, ""))
         if first is not None and not first.withdrawing:
             yield f"{errand.name} twice at {seen.now}"
