@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 CODE := amends services shared tools
 WORKERS ?= auto
 
-.PHONY: help setup setup-dev demo up check test chaos simulate generated restraint bench bench-quick lock clean
+.PHONY: help setup setup-dev demo up check test chaos simulate generated restraint train bench bench-quick lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ generated: .venv/.dev ## 200,000 generated cases through every playbook, judged 
 restraint: .venv/.dev ## a million triggers of messages: none beyond the caps, at night, twice or with a blank (ARGS="--triggers 20000")
 	@$(BIN)/python -m tests.restraint --triggers 1000000 $(ARGS)
 
+train: .venv-train/.done ## the classifier of texts anew from tests/data/messages*, with its figures on writers left out
+	@.venv-train/bin/python -m tools.train
+
 bench: .venv/.dev .venv-peers/.done ## cases per second, CPU, latency and memory beside the peers; half an hour on 2 quiet cores
 	@$(BIN)/python -m bench $(ARGS)
 
@@ -56,12 +59,12 @@ bench-quick: .venv/.dev .venv-peers/.done ## the same, small: shows that it work
 
 lock: .venv/.dev ## requirements/*.txt anew from *.in: versions and hashes only (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv on the PATH" >&2; exit 2; }
-	@cd requirements && for name in run dev peers; do \
+	@cd requirements && for name in run dev peers train; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	    --no-emit-index-url --no-emit-find-links --upgrade $$([ $$name = dev ] && echo run.in) $$name.in -o $$name.txt; done
+	    --no-emit-index-url --no-emit-find-links --upgrade $$(case $$name in dev|train) echo run.in;; esac) $$name.in -o $$name.txt; done
 
 clean: ## removes .venv and caches
-	@rm -rf .venv .venv-peers build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-peers .venv-train build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Stamps: rebuilt only when a lock or the project's own description changed.
 .venv/.run: requirements/run.txt pyproject.toml | .venv/bin/python
@@ -79,6 +82,12 @@ clean: ## removes .venv and caches
 	@echo "installing what the bench's peers need (once)"
 	@$(PYTHON) tools/venv.py .venv-peers
 	@.venv-peers/bin/python -m pip --disable-pip-version-check --no-input -qq install --require-hashes -r requirements/peers.txt
+	@touch $@
+
+.venv-train/.done: requirements/train.txt
+	@echo "installing what training needs (once)"
+	@$(PYTHON) tools/venv.py .venv-train
+	@.venv-train/bin/python -m pip --disable-pip-version-check --no-input -qq install --require-hashes -r requirements/train.txt
 	@touch $@
 
 .venv/bin/python:

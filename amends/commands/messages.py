@@ -86,10 +86,10 @@ def score(
     for part in ("tuned", "held_out"):
         mine = [one for one in results if one.labelled.part == part]
         rows.append(_row(part, "all", figure(mine)))
-        rows += [_row(part, name, one) for name, one in by_rule(mine).items() if one.bad or one.blocked]
+        rows += [_row(part, name, one) for name, one in by_rule(mine).items() if one.bad or one.blocked or one.held]
         for language in sorted({one.labelled.language for one in mine}):
             rows.append(_row(part, language, figure(one for one in mine if one.labelled.language == language)))
-    columns = ("part", "of", "bad", "stopped", "recall", "good", "blocked", "false_blocks")
+    columns = ("part", "of", "bad", "stopped", "recall", "good", "blocked", "false_blocks", "held", "false_holds")
     show(rows, as_json=as_json, columns=columns)
     for one in results if wrong and not as_json else ():
         if one.wrong and one.labelled.part == "tuned":
@@ -97,9 +97,10 @@ def score(
 
 
 def _row(part: str, of: str, one: "Figure") -> dict[str, Any]:
-    figures = {"bad": one.bad, "stopped": one.stopped, "good": one.good, "blocked": one.blocked}
+    figures = {"bad": one.bad, "stopped": one.stopped, "good": one.good, "blocked": one.blocked, "held": one.held}
     return {
         "part": part, "of": of, **figures, "recall": round(one.recall, 4), "false_blocks": round(one.false_blocks, 4),
+        "false_holds": round(one.false_holds, 4),
     }  # fmt: skip
 
 

@@ -121,8 +121,14 @@ class Composer:
             order_id=errand.order_id,
             known=_known(errand, rendered),
             earlier=earlier,
+            proven=self._proven(rendered),
         )
         return Written(rendered.subject, rendered.body, rendered.locale, rendered.template_hash or None, verdict)
+
+    def _proven(self, rendered: Rendered) -> bool:
+        """A template of ours: its tests have held it against every rule."""
+        path = rendered.path
+        return path is not None and (self._over is None or self._over not in path.parents)
 
     def preview(
         self, marketplace: str, purpose: str, locale: str, variables: Mapping[str, Any], earlier: Sequence[str] = ()
@@ -138,6 +144,7 @@ class Composer:
             purpose=judged_as,
             known=[*known, *rendered.written],
             earlier=earlier[-MOST_SAID:],
+            proven=self._proven(rendered),
         )
         return Written(rendered.subject, rendered.body, rendered.locale, rendered.template_hash, verdict)
 

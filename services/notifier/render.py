@@ -57,13 +57,14 @@ class NotRendered(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """`locale` is the template's. `written` are the amounts and dates as they stand in the text."""
+    """`locale` is the template's, `path` where it lies. `written` are the amounts and dates as they stand in the text."""
 
     subject: str | None
     body: str
     locale: str
     template_hash: str
     written: tuple[str, ...] = ()
+    path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ class Templates:
         source = self._sources[(purpose, locale)]
         subject = _one_line(_run(_compiled(source.subject, locale), values)) if source.subject else None
         body = _run(_compiled(source.body, locale), values).strip()
-        return Rendered(subject, body, locale, source.hash, written)
+        return Rendered(subject, body, locale, source.hash, written, source.path)
 
     def _load(self, path: Path, folders: Sequence[Path]) -> list[str]:
         purpose, name = path.parent.name, path.name.removesuffix(".j2").removesuffix(".subject")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from services.notifier import contacts
+from services.notifier.classifier import likeness, model
 from services.notifier.disguises import Shapes, undone
 from services.notifier.lists import Lists, found_by
 from services.notifier.meanings import MEANINGS, Seen
@@ -23,6 +24,8 @@ from services.notifier.rulebook import Rule, RuleBook
 Span = tuple[int, int]
 Find = Callable[["Reading", Rule], Iterator[Span]]
 _MOST = 20
+LIKE = frozenset(MEANINGS) - {"review_mention"}
+"""What a text may read like. An address is allowed or not, whatever it reads like."""
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -78,16 +81,20 @@ def judge(
     known: Iterable[str] = (),
     regions: tuple[str, ...] = contacts.REGIONS,
     earlier: Sequence[str] = (),
+    proven: bool = False,
 ) -> Verdict:
     """`known`: ids, amounts and dates of the case. Without a phase (a preview) rules of phases are not applied.
 
     `earlier`: the last messages of the case, oldest first: what they offered counts together with what this one asks.
+    `proven`: the words are those of a template that we ship; others are also held against what bad texts read like.
     """
     found = list(_shape(text, book, purpose, phase))
     reading = _read(normalise(text), book, known, order_id, regions, earlier)
     for rule in book.rules:
         if (rule.id in reading.own or not reading.may_find.isdisjoint(rule.detect)) and rule.concerns(purpose, phase):
             found.extend(_broken(rule, reading))
+    if not found and not proven:
+        found.extend(alike([sight.text for sight in reading.sights], book, purpose, phase))
     action = "block" if any(v.severity == "block" for v in found) else "hold" if found else "send"
     return Verdict(not found, action, tuple(found[:_MOST]))
 
@@ -160,6 +167,16 @@ def _shape(text: str, book: RuleBook, purpose: str, phase: str | None) -> Iterat
         yield Violation("max_chars", "block", whole, f"{size} characters, at most {book.max_chars} are allowed")
     if size < book.min_chars or not text.strip():
         yield Violation("min_chars", "block", whole, f"{size} characters, at least {max(book.min_chars, 1)} are needed")
+
+
+def alike(readings: Sequence[Text], book: RuleBook, purpose: str, phase: str | None) -> Iterator[Violation]:
+    """What no list knows and yet reads like something forbidden: a person looks at it, for no word of it is to blame."""
+    rules = {name: rule for rule in reversed(book.rules) if rule.concerns(purpose, phase) for name in rule.detect}
+    found = [(likeness(text.folded, rules.keys() & LIKE), text) for text in readings]
+    like, text = max(found, key=lambda one: one[0].by)
+    if like.by >= model().bar:
+        rule = rules[like.detector]
+        yield Violation(rule.id, "hold", text.span(*like.span), f"reads like: {rule.about}")
 
 
 def _broken(rule: Rule, reading: Reading) -> Iterator[Violation]:

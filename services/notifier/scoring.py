@@ -5,7 +5,7 @@ a text belongs to says `part` of its file, or without it the text's own hash: `h
 lists are tuned.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,8 @@ from services.notifier.rules import judge
 NOT_SCORED = frozenset({"no_order_id", "review_mention"})
 """Detectors that tell nothing good from bad by themselves."""
 ORDER, KNOWN_IDS = "8012345678901234", ("LP00123456789012",)
+OF_SHAPE = frozenset({"emoji", "html"})
+"""What only some marketplaces forbid: looked for in a set that names it."""
 _HOSTS = ["aliexpress.com", "17track.net"]
 _HELD_OUT = 2
 """Of five parts."""
@@ -40,8 +42,11 @@ class Labelled(NamedTuple):
 
 
 class Judged(NamedTuple):
+    """`held`: what was found only reads like it, a person may let it go; else it is blocked."""
+
     labelled: Labelled
     found: frozenset[str]
+    held: bool = False
 
     @property
     def wrong(self) -> bool:
@@ -49,13 +54,15 @@ class Judged(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """Of `bad` texts so many were stopped (`named`: by the detector they are labelled with), of `good` ones so many blocked."""
+    """Of `bad` texts so many were stopped, blocked or held (`named`: by the detector they are labelled with); of `good` ones
+    so many were blocked, so many held."""
 
     bad: int
     stopped: int
     named: int
     good: int
     blocked: int
+    held: int
 
     @property
     def recall(self) -> float:
@@ -64,6 +71,10 @@ class Figure(NamedTuple):
     @property
     def false_blocks(self) -> float:
         return self.blocked / self.good if self.good else 0.0
+
+    @property
+    def false_holds(self) -> float:
+        return self.held / self.good if self.good else 0.0
 
 
 def read(language: str, raw: Mapping[str, Any]) -> list[Labelled]:
@@ -77,23 +88,23 @@ def read(language: str, raw: Mapping[str, Any]) -> list[Labelled]:
     return [one._replace(told=raw.get("part")) for one in (*bad, *good, *joined)]
 
 
-def book() -> RuleBook:
-    """Every detector as a rule of its own name."""
+def book(besides: Set[str] = OF_SHAPE) -> RuleBook:
+    """Every detector as a rule of its own name; of shape only those `besides`."""
     rules = [
         {"id": name, "severity": "block", "about": name, "source": "this set", "detect": name, "allow_hosts": _HOSTS}
-        for name in sorted(KNOWN - NOT_SCORED)
+        for name in sorted(KNOWN - NOT_SCORED - (OF_SHAPE - besides))
     ]
     return parse({"purposes": {"free_text": []}, "rules": rules}, "set", Path("rules.yaml"))
 
 
 def judged(labelled: Iterable[Labelled]) -> list[Judged]:
-    rules = book()
-    found = []
+    found, labelled = [], list(labelled)
+    rules = book({one.bad for one in labelled if one.bad})
     for one in labelled:
         verdict = judge(
             one.text, rules, purpose="free_text", order_id=ORDER, known=KNOWN_IDS, earlier=one.earlier
         )  # fmt: skip
-        found.append(Judged(one, frozenset(v.rule for v in verdict.violations)))
+        found.append(Judged(one, frozenset(v.rule for v in verdict.violations), verdict.action == "hold"))
     return found
 
 
@@ -103,7 +114,7 @@ def figure(results: Iterable[Judged]) -> Figure:
     good = [one for one in results if one.labelled.bad is None]
     return Figure(
         len(bad), sum(bool(one.found) for one in bad), sum(one.labelled.bad in one.found for one in bad),
-        len(good), sum(bool(one.found) for one in good),
+        len(good), sum(bool(one.found) and not one.held for one in good), sum(bool(one.found) and one.held for one in good),
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The verdict in its plainest form, for comparison: every pattern of every list is searched in the whole text.
 
-It shares with the product the word lists, the patterns of contacts and the shape of a verdict, and none of the short cuts:
+It shares with the product the word lists, the patterns of contacts, what texts read like and the shape of a verdict, and none
+of the short cuts:
 no scan beforehand, nothing remembered, every character normalised by itself.
 """
 
@@ -47,6 +48,8 @@ def judge(
                 spans |= {*searched(pattern, reading.plain), *searched(pattern, reading.folded)}
             for start, end in rules._outermost(spans):
                 found.append(Violation(rule.id, rule.severity, reading.spans.span(start, end), rule.about))
+    if not found:
+        found += rules.alike([one for _, one in reading.seen], book, purpose, None)
     action = "block" if any(v.severity == "block" for v in found) else "hold" if found else "send"
     return Verdict(not found, action, tuple(found[: rules._MOST]))
 

@@ -49,18 +49,26 @@ def test_bad_ones_are_stopped_and_good_ones_pass(name: str, recall: float, false
 
 
 @pytest.mark.parametrize(
-    ("name", "recall", "reviews", "false_blocks"), [("tuned", 0.99, 0.99, 0.01), ("held_out", 0.81, 0.75, 0.071)]
+    ("name", "recall", "reviews", "false_blocks", "false_holds"),
+    [
+        ("tuned", 0.99, 0.99, 0.01, 0.016),
+        ("held_out", 0.95, 0.93, 0.071, 0.016),
+        ("held_out_2", 0.86, 0.82, 0.108, 0.021),
+        ("held_out_3", 0.859, 0.79, 0.113, 0.017),
+        ("held_out_4", 0.843, 0.78, 0.133, 0.034),
+    ],
 )
 def test_texts_of_another_author_fare_no_worse_than_measured(
-    name: str, recall: float, reviews: float, false_blocks: float
+    name: str, recall: float, reviews: float, false_blocks: float, false_holds: float
 ) -> None:
-    """Held out: as at first sight, and never tuned on; docs/rules-format.md has the figures."""
+    """Held out: never tuned on nor trained on; docs/rules-format.md has the figures."""
     found = judged(messages.load(messages.UNSEEN / name))
-    assert {one.labelled.part for one in found} == {name}
+    assert {one.labelled.part for one in found} == {name.rstrip("_234")}
     of, about_reviews = figure(found), by_rule(found)["review_pressure"]
     assert of.bad >= 80 and of.good >= 120
     assert of.recall >= recall, of
     assert of.false_blocks <= false_blocks, wrong(found) if name == "tuned" else of
+    assert of.false_holds <= false_holds, of
     assert about_reviews.recall >= reviews, about_reviews
 
 
