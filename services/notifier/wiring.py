@@ -79,8 +79,7 @@ class Notifier:
         self._settings = settings
         self._lines = Lines(config, clock, self.faults, _rates(self._composer, settings))
         self.owner = ids.new_id("notifier", self.name, clock.now())
-        sole = process.embedded or not self.database.postgres
-        self._ownership = ownership or self._owning(sole)
+        self._ownership = ownership or self._owning()
         self.dispatcher = Dispatcher(
             self.database, self._lines, self._planner, clock, self._ownership, process.partitions, self.owner, self._done,
             Blobs(process.blobs),
@@ -96,7 +95,7 @@ class Notifier:
             settings.batch,
         )
         consumer = Consumer(bus, (), self.handlers.handle, self.park, dead=dead_queue(self.name), limit=settings.batch)
-        self._worker = Worker(consumer, self.dispatcher, self._ownership, settings, sole=sole)
+        self._worker = Worker(consumer, self.dispatcher, self._ownership, settings, sole=process.embedded)
         self.app = app.make(load_keys(process.api_keys_file, sandbox=process.sandbox), self._routers(url))
         metrics.before_scrape.append(self._refresh)
         self._started = False
@@ -167,8 +166,8 @@ class Notifier:
     def _planner(self, now: datetime) -> Planner:
         return Planner(self.config.accounts, self._composer, now)
 
-    def _owning(self, sole: bool) -> Ownership:
-        if sole:
+    def _owning(self) -> Ownership:
+        if self._process.embedded:
             return SoleOwner(self._process.partitions)
         return Partitions(self.database, self._process.partitions, self.owner)
 

@@ -357,6 +357,26 @@ def test_rulings(winner: str, state: str, outcome: str | None) -> None:
         assert (r.case.outcome, r.case.liability) == ("refunded", "marketplace")
 
 
+@pytest.mark.parametrize(
+    ("kind", "first", "asked", "over", "again"),
+    [
+        ("dispute", "dispute.opened", "dispute.escalated", {"winner": "buyer"}, "dispute.escalated"),
+        ("dispute", "dispute.escalated", "dispute.evidence_requested", {"winner": "buyer"}, "appeal.filed"),
+        ("return", "return.requested", "dispute.opened", {}, "dispute.response_required"),
+        ("refund", "refund.requested", "dispute.response_required", {}, "dispute.escalated"),
+    ],
+)
+def test_that_a_ruling_is_awaited_is_said_once(kind: str, first: str, asked: str, over: Any, again: str) -> None:
+    r = opened(kind, first, reason="not_received")
+    r.tell(asked)
+    assert r.case.state == "under_review"
+    r.tell("dispute.resolved", **over)
+    assert r.case.is_open and r.case.state != "under_review"
+    r.wait(days=1)
+    r.tell(again)
+    assert (r.case.state, r.names("message").count("awaiting_ruling")) == ("under_review", 1)
+
+
 def test_withdrawn_disputes_end_withdrawn_and_may_come_back() -> None:
     r = opened("dispute", "dispute.opened", reason="defective")
     r.tell("dispute.withdrawn")

@@ -105,6 +105,30 @@ async def test_one_that_stood_still_past_its_lease_sends_nothing(
     assert (await world.status("msg_toy_0001"), world.marketplace.keys()) == ("sent", ["msg_toy_0001"])
 
 
+async def test_apart_what_is_being_sent_is_another_s_until_its_lease_is_over(
+    store_url: str, tmp_path: Path, marketplace: Marketplace
+) -> None:
+    """On SQLite too: only the embedded product has a lock that keeps others off its files."""
+    world = World(store_url, marketplace, {"ability": "blind"}, tmp_path)
+    first = await world.start(embedded=False)
+    marketplace.script.append("hang")
+    await world.publish(message())
+    await asyncio.wait_for(marketplace.waiting.wait(), 5)
+    await world.start(embedded=False)
+    assert await world.status("msg_toy_0001") == "sending"
+    async with first.database.transaction() as tx:
+        await tx.run("UPDATE errands SET lease_until = 0")
+    for _ in range(400):  # by the look of its own that each of them takes now and then
+        if await world.status("msg_toy_0001") != "sending":
+            break
+        await asyncio.sleep(0.05)
+    assert await world.status("msg_toy_0001") == "in_doubt"
+    marketplace.released.set()
+    await world.settled()
+    await world.stop()
+    assert world.kinds() == ["message.in_doubt"]
+
+
 async def test_a_late_outcome_with_an_old_fence_changes_nothing(
     open_world: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
