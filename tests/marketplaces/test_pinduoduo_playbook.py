@@ -101,6 +101,15 @@ def test_the_platforms_deadline_moves_with_expire_time() -> None:
     assert walk.case.deadline_at is None, "the buyer's wait is no deadline of ours"
 
 
+@pytest.mark.parametrize("after_sales_type", [1, 2])
+def test_that_the_platform_decides_is_said_once(after_sales_type: int) -> None:
+    walk = Walk(after_sales_type=after_sales_type)
+    for status in (8, 6, 8):
+        walk.turns(status)
+    assert walk.case.state == "platform"
+    assert walk.messages().count("awaiting_ruling") == 1
+
+
 @pytest.mark.parametrize(("amount", "acts"), [("15.00", ["refund"]), ("15.01", [])])
 def test_at_the_margin_a_small_refund_is_agreed_to_and_a_larger_one_is_a_task(amount: str, acts: list[str]) -> None:
     walk = Walk(after_sales_reason="其他", refund_amount=amount)
