@@ -202,7 +202,10 @@ class Life:
         clocks = [(case, clock) for case in self.held.open for clock in case.clocks.values()]
         if clocks:
             case, clock = dice.one(sorted(clocks, key=lambda found: (found[0].id, found[1].name)))
-            clock = msgspec.structs.replace(clock, generation=clock.generation - dice.one((0, 1)))
+            over = dice.one((0, 1)) or int(
+                clock.due_at <= self.now
+            )  # once it is due, rung now it would be rung rightly
+            clock = msgspec.structs.replace(clock, generation=clock.generation - over)
             self._ring(case, clock, dice.one(("margin", "due")))
 
     def _pass(self, span: timedelta, *, outage: bool) -> None:
