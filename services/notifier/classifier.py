@@ -16,7 +16,7 @@ from math import exp, inf, log, sqrt
 from pathlib import Path
 from typing import NamedTuple
 
-FOLDER = Path(__file__).parent / "classifier"
+FOLDER = Path(__file__).parent / "learnt"
 GOOD = "good"
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]+|\d+|[^\W\d_]+(?:'[^\W\d_]+)?|[?!$€£¥₽%@→*+]")
 _SENTENCE = re.compile(r"[.!?;\n]+(?:\s+|$)|(?<=[\u3040-\u9fff])[.!?,;\s]+")

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from unittest import mock
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -20,6 +19,7 @@ from services.notifier.protocol import Next, Report
 from shared.clock import to_micros
 from shared.ports import InDoubt, NotSent
 from tests.restraint import laws, memory, run
+from tests.support.seeded import crash_taken_for_not_sent, instead
 
 LIVES = 1500
 """Within so many each must be caught."""
@@ -52,10 +52,6 @@ def caught(name: str, first: int = 0, lives: int = LIVES) -> str | None:
 
 def _told(seed: int) -> list[str]:
     return [fault for fault in run.one(seed)[2] if "blocked for nothing" not in fault]
-
-
-def instead(target: Any, name: str, value: Any) -> AbstractContextManager[Any]:
-    return mock.patch.object(target, name, value)
 
 
 # caps
@@ -230,13 +226,7 @@ def a_repeated_plan_is_a_new_one() -> Iterator[None]:
 
 @bug(13)
 def a_crash_is_taken_for_not_sent() -> Iterator[None]:
-    real = protocol.after_attempt
-
-    def after_attempt(life: Any, attempt: Any, ability: Any, now: Any) -> Any:
-        crashed = isinstance(attempt, InDoubt) and attempt.why.startswith("the process ended")
-        return real(life, NotSent(attempt.why, 0.0) if crashed else attempt, ability, now)
-
-    with instead(protocol, "after_attempt", after_attempt):
+    with crash_taken_for_not_sent():
         yield
 
 

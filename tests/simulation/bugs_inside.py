@@ -18,8 +18,9 @@ from shared.bus import consume
 from shared.store import sqlite
 from shared.store.relay import Relay
 from tests.simulation.loop import OWNER
-from tests.simulation.seeding import bug, hop, instead, nothing
+from tests.simulation.seeding import bug, hop, nothing
 from tests.simulation.stage import Stage
+from tests.support.seeded import instead
 
 
 @bug

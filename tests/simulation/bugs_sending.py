@@ -13,8 +13,10 @@ from services.notifier.ledger import Ledger
 from services.notifier.outcomes import Outcomes
 from shared.clock import to_micros
 from shared.ports import InDoubt, NotSent
-from tests.simulation.seeding import bug, instead
+from tests.simulation.seeding import bug
 from tests.simulation.stage import Stage
+from tests.support import seeded
+from tests.support.seeded import instead
 
 
 @bug
@@ -30,14 +32,7 @@ def retried_after_a_time_out(_: Stage) -> Iterator[None]:
 
 @bug
 def crash_taken_for_not_sent(_: Stage) -> Iterator[None]:
-    """What a crash left in `sending` is planned again."""
-    real = protocol.after_attempt
-
-    def after_attempt(life: Any, attempt: Any, ability: Any, now: Any) -> Any:
-        crashed = isinstance(attempt, InDoubt) and attempt.why.startswith("the process ended")
-        return real(life, NotSent(attempt.why, 0.0) if crashed else attempt, ability, now)
-
-    with instead(protocol, "after_attempt", after_attempt):
+    with seeded.crash_taken_for_not_sent():
         yield
 
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
-from unittest import mock
 
 from tests.simulation.loop import SimLoop
 from tests.simulation.schedule import Outcome, Simulation
@@ -28,10 +27,6 @@ def caught(simulation: Simulation, name: str, seeds: int = SEEDS) -> Outcome | N
             if outcome.violations:
                 return outcome
     return None
-
-
-def instead(target: Any, name: str, value: Any) -> AbstractContextManager[Any]:
-    return mock.patch.object(target, name, value)
 
 
 async def hop() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from amends.commands import configuration
+from services.notifier import rules
 from services.notifier.composer import Composer
 from services.notifier.render import MAX_BYTES
 from services.notifier.trial import samples
@@ -53,6 +54,21 @@ def test_his_text_goes_before_ours_and_ours_is_there_for_the_rest(tmp_path: Path
     assert (made.preview("generic", "offer_refund", "fr", KNOWN).body or "").startswith("Bonjour,")
     ours = Composer(REGISTRY, {"generic"}).preview("generic", "offer_refund", "de", KNOWN)
     assert german.template_hash != ours.template_hash
+
+
+def test_what_he_words_is_held_against_what_bad_texts_read_like_and_our_words_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A template of his and a text typed in are read by the classifier, a template of ours is not."""
+    hint = "Help us and we help you: when the words on our page are kinder, your money goes out."
+    made = composer(laid(tmp_path, {"offer_refund/en.j2": hint + " {{ amount }}"}))
+    his, typed = made.preview("generic", "offer_refund", "en", KNOWN), made.preview_text("generic", hint)
+    for verdict in (his.verdict, typed.verdict):
+        assert verdict is not None and verdict.action == "hold"
+        assert [v.why.startswith("reads like: ") for v in verdict.violations] == [True]
+    monkeypatch.setattr(rules, "likeness", None)
+    ours = made.preview("generic", "offer_refund", "de", KNOWN)
+    assert ours.verdict is not None and ours.verdict.ok
 
 
 def test_a_marketplaces_own_text_goes_before_the_one_for_all(tmp_path: Path) -> None:
