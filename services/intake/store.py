@@ -42,7 +42,8 @@ async def put(tx: Tx, group: Sequence[Delivery], partitions: int) -> Stored:
     first: dict[Key, Delivery] = {}
     for delivery in group:
         first.setdefault((delivery.account, delivery.key), delivery)
-    rows = await _insert(tx, first, partitions)
+    alone = all(delivery.outcome != "needs_fetch" for delivery in group)
+    rows = await _insert(tx, first, partitions, alone=alone)
     hashes = await _kept_hashes(tx, [d for d in first.values() if d.id not in rows])
     outcomes = [
         _outcome(d, rows, hashes.get((d.account, d.key)) or first[d.account, d.key].content_hash) for d in group
@@ -56,15 +57,20 @@ async def put(tx: Tx, group: Sequence[Delivery], partitions: int) -> Stored:
     return Stored(outcomes, [row for facts in rows.values() for row in facts])
 
 
-async def _insert(tx: Tx, deliveries: Mapping[Key, Delivery], partitions: int) -> dict[str, list[dict[str, Any]]]:
-    """Those that are new, with their bytes and facts: id -> rows of its facts. In one order, so that no two wait crosswise."""
+async def _insert(
+    tx: Tx, deliveries: Mapping[Key, Delivery], partitions: int, *, alone: bool = False
+) -> dict[str, list[dict[str, Any]]]:
+    """Those that are new, with their bytes and facts: id -> rows of its facts. In one order, so that no two wait crosswise.
+
+    `alone`: they may stay without what follows, since nobody has been answered and whoever comes again finds them.
+    """
     ordered = [deliveries[key] for key in sorted(deliveries)]
     rows = {d.id: fact_rows(d, partitions) for d in ordered}
     led = (
         Led(tables.raw, "delivery_id", [_raw_row(d) for d in ordered]),
         Led(tables.facts, "delivery_id", [row for facts in rows.values() for row in facts]),
     )
-    new = await tx.insert_led(tables.deliveries, [_delivery_row(d) for d in ordered], led)
+    new = await tx.insert_led(tables.deliveries, [_delivery_row(d) for d in ordered], led, alone=alone)
     return {id_: facts for id_, facts in rows.items() if id_ in new}
 
 

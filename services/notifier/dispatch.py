@@ -148,6 +148,7 @@ class Dispatcher:
                 await store.release_held(tx, ledger.freed, to_micros(ledger.now))
                 await store.put_results(tx, ledger.results)
                 if rows:
+                    await tx.send()
                     crashpoints.hit("notifier.claimed")
             self._done(ledger)
             claims.begin()

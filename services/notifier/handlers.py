@@ -144,15 +144,16 @@ class Handlers:
         return {key: latest[key] for key in taken}
 
     async def _save(self, tx: Tx, batch: "_Batch", works: Sequence[Work]) -> None:
+        await store.save(tx, [batch.known[key] for key in batch.touched])
+        await store.begin_attempts(tx, [work.begun_at(batch.ledger.now) for work in works])
+        await store.put_tombstones(tx, list(batch.tombstones.values()))
+        await store.put_results(tx, batch.ledger.results)
         put = await store.put_errands(tx, list(batch.new.values()))
         if batch.new.keys() - put:
             # another replica took the same plan in meanwhile: what it says of it stands
             raise _Overtaken
-        await store.begin_attempts(tx, [work.begun_at(batch.ledger.now) for work in works])
-        await store.save(tx, [batch.known[key] for key in batch.touched])
         await store.release_held(tx, batch.ledger.freed, to_micros(batch.ledger.now))
-        await store.put_tombstones(tx, list(batch.tombstones.values()))
-        await store.put_results(tx, batch.ledger.results)
+        await tx.send()
         crashpoints.hit("notifier.planned")
         if works:
             crashpoints.hit("notifier.claimed")

@@ -179,6 +179,7 @@ class Outcomes:
             await store.release_held(tx, ledger.freed, to_micros(ledger.now))
             await store.put_results(tx, ledger.results)
             if rows:
+                await tx.send()
                 crashpoints.hit("notifier.recovering")
         return ledger
 

@@ -54,7 +54,8 @@ async def put_conversations(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> list[K
 async def release_held(tx: Tx, orders: Iterable[Key], now: int) -> None:
     """Something of the conversation changed: what waits there is looked at again. Not what waits for a person."""
     if wanted := sorted(set(orders)):
-        await tx.run(
+        await tx.later(
+            tables.errands,
             f"UPDATE errands SET next_at = :now WHERE status = 'held' AND {tx.among(('account', 'order_id'), 'key')}"
             ' AND (approved OR verdict IS NULL OR verdict NOT LIKE \'%"action":"hold"%\')',
             now=now,

@@ -90,7 +90,7 @@ class Batch:
     now: datetime
     places: Places
     held: dict[Key, Held] = field(default_factory=dict)
-    applied: dict[Key, dict[str, str]] = field(default_factory=dict)
+    applied: store.Applied = field(default_factory=dict)
     identities: dict[Identity, str] = field(default_factory=dict)
     stuck: set[str] = field(default_factory=set)
     documents: dict[str, tuple[Case, str]] = field(default_factory=dict)
@@ -129,9 +129,8 @@ async def hold(tx: Tx, facts: Sequence[Fact], now: datetime, also: Collection[Ke
     found.known |= set(also)
     batch = Batch(tx=tx, now=now, places=found)
     await _claim(tx, found)
-    await _read(batch)
+    await _read(batch, facts)
     _begin(batch)
-    batch.applied = await store.known_facts(tx, ((f.account, f.id) for f in facts))
     for provisional, real in sorted(found.merges):
         await _merge(batch, provisional, real)
     return batch
@@ -148,16 +147,18 @@ async def _claim(tx: Tx, found: Places) -> None:
     """Missing references, in key order. One taken for another order meanwhile: Again."""
     claims = [{"account": a, "ref": ref, "order_id": order} for (a, ref), order in sorted(found.refs.items())]
     taken = await tx.insert(tables.refs, claims, on_conflict="nothing", returning=("ref",))
-    if len(taken) < len(claims) and await store.orders_of_refs(tx, found.refs) != found.refs:
+    if len(taken) < len(claims) and (await store.places(tx, (), (), found.refs)).refs != found.refs:
         raise Again
 
 
-async def _read(batch: Batch, *, skip: bool = False) -> None:
+async def _read(batch: Batch, facts: Sequence[Fact] = (), *, skip: bool = False) -> None:
     for row in await store.lock_orders(batch.tx, batch.places.keys, skip=skip):
         order = store.read_order(row["document"])
         key = (row["account"], row["order_id"])
         batch.held[key] = Held(order, order, row["version"], row["first_seen_at"])
-    for case in await store.cases_of(batch.tx, batch.held, sorted(batch.places.cases)):
+    told = ((fact.account, fact.id) for fact in facts)
+    cases, batch.applied = await store.beneath(batch.tx, batch.held, sorted(batch.places.cases), told)
+    for case in cases:
         batch.put_case(batch.held[case.account, case.order_id], case)
 
 
@@ -194,25 +195,32 @@ async def _merge(batch: Batch, provisional: Key, real: Key) -> None:
 
 
 async def write(batch: Batch, shard: int) -> None:
-    """All rows of the batch, each table in one statement where the store can."""
+    """All rows of the batch, as few statements as the store can.
+
+    What changes lies under our locks. What is new goes together, its orders first: whoever was before us with one of them is
+    waited for there, in key order, so that two batches with the same new orders never wait for each other crosswise.
+    """
     tx, out = batch.tx, batch.out
-    await _write_orders(batch)
-    every = {case.id: case for held in batch.held.values() for case in held.cases.values()}
-    fresh = set(out.new_cases)
-    new_rows = [batch.row_of(every[id]) for id in sorted(fresh)]
-    await tx.insert(tables.cases, new_rows)
-    old_rows = [rows.changed(batch.row_of(every[id])) for id in sorted(set(out.changed) - fresh)]
-    await tx.update(tables.cases, ("id",), old_rows)
-    out.due += [row["next_due_at"] for row in (*new_rows, *old_rows) if row["next_due_at"] is not None]
-    await store.put(tx, tables.terms, out.terms)
-    await tx.insert(tables.case_log, out.log)
-    await _write_tasks(batch)
-    await tx.insert(tables.outbound, out.outbound, on_conflict="nothing")
-    await tx.insert(tables.case_events, out.case_events, on_conflict="nothing")
+    changed, fresh = await _orders(batch)
+    await tx.update(tables.orders, ("account", "order_id"), changed)
+    new_cases = await _write_cases(batch)
+    if fresh and changed:
+        await tx.send()
+    if out.tasks or out.closed_tasks:
+        await _put_orders(tx, fresh)
+        await _write_tasks(batch)
+        fresh = []
     for fact, fault in out.parked:
         await parked.park(tx, tables.parked, fact_event(fact), fault, batch.now, attempts=1)
+    await tx.insert(tables.cases, new_cases)
+    await store.put(tx, tables.terms, out.terms)
+    await tx.insert(tables.case_log, out.log)
+    await tx.insert(tables.outbound, out.outbound, on_conflict="nothing")
+    await tx.insert(tables.case_events, out.case_events, on_conflict="nothing")
     await store.count(tx, _sums(out.counts), shard)
     await deadlines.count(tx, out.deadlines, shard)
+    await _put_orders(tx, fresh)
+    await tx.send()
 
 
 def fact_event(fact: Fact) -> Event:
@@ -227,8 +235,8 @@ def fact_event(fact: Fact) -> Event:
     )
 
 
-async def _write_orders(batch: Batch) -> None:
-    """In key order, the new ones last: two batches with the same new orders never wait for each other crosswise."""
+async def _orders(batch: Batch) -> tuple[list[Row], list[Row]]:
+    """In key order: rows that changed, rows that are new. Those merged away are deleted."""
     fresh: list[Row] = []
     changed: list[Row] = []
     for key, held in sorted(batch.held.items()):
@@ -240,10 +248,24 @@ async def _write_orders(batch: Batch) -> None:
         if held.fresh or is_changed:
             row = rows.order_row(held.order, held.version, held.first_seen_at)
             (fresh if held.fresh else changed).append(row)
-    await batch.tx.update(tables.orders, ("account", "order_id"), changed)
-    done = await batch.tx.insert(tables.orders, fresh, on_conflict="nothing", returning=("order_id",))
+    return changed, fresh
+
+
+async def _put_orders(tx: Tx, fresh: Sequence[Row]) -> None:
+    done = await tx.insert(tables.orders, fresh, on_conflict="nothing", returning=("order_id",))
     if len(done) < len(fresh):
         raise Again
+
+
+async def _write_cases(batch: Batch) -> list[Row]:
+    """Those that were there; answers the rows of the new ones."""
+    out, every = batch.out, {case.id: case for held in batch.held.values() for case in held.cases.values()}
+    fresh = set(out.new_cases)
+    new_rows = [batch.row_of(every[id]) for id in sorted(fresh)]
+    old_rows = [rows.changed(batch.row_of(every[id])) for id in sorted(set(out.changed) - fresh)]
+    await batch.tx.update(tables.cases, ("id",), old_rows)
+    out.due += [row["next_due_at"] for row in (*new_rows, *old_rows) if row["next_due_at"] is not None]
+    return new_rows
 
 
 async def _write_tasks(batch: Batch) -> None:

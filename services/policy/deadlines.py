@@ -6,6 +6,7 @@ To the second it is exact all the same: of the hours in which a bound falls the 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from services.policy import tables
 from shared.clock import to_micros
 from shared.store.session import Tx
 
@@ -41,7 +42,8 @@ async def _add(tx: Tx, sums: dict[int, tuple[int, int]], shard: int) -> None:
         fields = ", ".join(f"json_extract(value, '$[{n}]')" for n in (1, 2))
         source = f"SELECT json_extract(value, '$[0]'), :shard, {fields} FROM json_each(:rows) WHERE true"
         told = {"rows": wanted}
-    await tx.run(
+    await tx.later(
+        tables.deadlines,
         f"INSERT INTO deadlines (hour, shard, cases, micros) {source} ON CONFLICT (hour, shard) DO UPDATE "
         "SET cases = deadlines.cases + excluded.cases, micros = deadlines.micros + excluded.micros",
         shard=shard, **told,

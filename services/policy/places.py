@@ -55,13 +55,18 @@ def identity(fact: Fact) -> Identity | None:
 
 
 async def find(tx: Tx, facts: Sequence[Fact]) -> Places:
-    by_id = await store.places_by_id(tx, sorted({f.case_id for f in facts if f.case_id}))
-    by_identity = await store.places_by_identity(tx, (i for f in facts if (i := identity(f))))
-    known = await store.orders_of_refs(tx, ((f.account, ref) for f in facts for ref in ref_names(f)))
-    where = {(row["account"], row["id"]): row["order_id"] for row in by_id}
-    of = {(row["account"], row["kind"], row["external_id"]): row for row in by_identity}
-    cases = [*by_id, *by_identity]
-    places = Places(cases={row["id"] for row in cases}, known={(row["account"], row["order_id"]) for row in cases})
+    found = await store.places(
+        tx,
+        {f.case_id for f in facts if f.case_id},
+        (i for f in facts if (i := identity(f))),
+        ((f.account, ref) for f in facts for ref in ref_names(f)),
+    )
+    where = {(row["account"], row["id"]): row["order_id"] for row in found.cases}
+    of = {(row["account"], row["kind"], row["external_id"]): row for row in found.cases}
+    known = found.refs
+    places = Places(
+        cases={row["id"] for row in found.cases}, known={(row["account"], row["order_id"]) for row in found.cases}
+    )
     places.known.update((account, order_id) for (account, _), order_id in known.items())
     told = _told_here(facts)
     for fact in facts:

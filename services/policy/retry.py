@@ -57,6 +57,7 @@ class Parked:
             row = rows.task_row(task, account=account, marketplace="", order_id=None, case_id=None)
             added = await tx.insert(tables.tasks, [row], on_conflict="nothing", returning=("id",))
             await store.count(tx, {("tasks_open", "conflict"): len(added)}, 0)
+            await tx.send()
             crashpoints.hit("policy.parking")
         self._policy.metrics.parked.labels("policy", type(fault).__name__).inc()
 

@@ -1,11 +1,12 @@
 """All SQL of policy that carries a batch: finding, locking and writing orders, cases and their log."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Table
 
+from services.policy import tables
 from shared.domain.case import Case
 from shared.domain.order import Order
 from shared.store.session import Row as RowMapping
@@ -29,24 +30,32 @@ def read_order(document: str) -> Order:
     return _order.decode(document)
 
 
-async def places_by_id(tx: Tx, ids: list[str]) -> Sequence[RowMapping]:
-    """Where these cases are: no lock, to be checked again under the order's."""
-    return await tx.rows(f"{_PLACE} WHERE {tx.any_of('id', 'ids')}", ids=ids) if ids else []
+class Found(NamedTuple):
+    """Where things are that facts speak of, without a lock: to be checked again under the order's."""
 
-
-async def places_by_identity(tx: Tx, identities: Iterable[Identity]) -> Sequence[RowMapping]:
-    if not (wanted := sorted(set(identities))):
-        return []
-    where = tx.among(("account", "kind", "external_id"), "identity")
-    return await tx.rows(f"{_PLACE} WHERE {where}", **tx.tuples("identity", wanted, 3))
-
-
-async def orders_of_refs(tx: Tx, refs: Iterable[Key]) -> dict[Key, str]:
+    cases: list[RowMapping]
+    """Columns `id, account, kind, external_id, order_id`."""
+    refs: dict[Key, str]
     """(account, `name=value`) -> order id."""
-    if not (wanted := sorted(set(refs))):
-        return {}
-    sql = f"SELECT account, ref, order_id FROM refs WHERE {tx.among(('account', 'ref'), 'ref')}"
-    return {(row["account"], row["ref"]): row["order_id"] for row in await tx.rows(sql, **tx.tuples("ref", wanted))}
+
+
+async def places(tx: Tx, ids: Collection[str], identities: Iterable[Identity], refs: Iterable[Key]) -> Found:
+    """One statement for all of it."""
+    named, known = sorted(set(identities)), sorted(set(refs))
+    parts, told = list[str](), dict[str, Any]()
+    if ids:
+        parts.append(f"{_PLACE} WHERE {tx.any_of('id', 'ids')}")
+        told["ids"] = sorted(ids)
+    if named:
+        parts.append(f"{_PLACE} WHERE {tx.among(('account', 'kind', 'external_id'), 'identity')}")
+        told |= tx.tuples("identity", named, 3)
+    if known:
+        where = tx.among(("account", "ref"), "ref")
+        parts.append(f"SELECT NULL AS id, account, ref AS kind, NULL AS external_id, order_id FROM refs WHERE {where}")
+        told |= tx.tuples("ref", known)
+    rows = await tx.rows(" UNION ALL ".join(parts), **told) if parts else []
+    orders = {(row["account"], row["kind"]): row["order_id"] for row in rows if row["id"] is None}
+    return Found([row for row in rows if row["id"] is not None], orders)
 
 
 async def lock_orders(tx: Tx, keys: Iterable[Key], *, skip: bool = False) -> Sequence[RowMapping]:
@@ -60,26 +69,31 @@ async def lock_orders(tx: Tx, keys: Iterable[Key], *, skip: bool = False) -> Seq
     return await tx.rows(sql, **tx.tuples("key", wanted))
 
 
-async def cases_of(tx: Tx, keys: Iterable[Key], ids: list[str]) -> list[Case]:
-    """The open cases of these orders and the named ones, whether open or not. Their orders are locked."""
-    if not (wanted := sorted(set(keys))):
-        return []
-    on_order = tx.among(("account", "order_id"), "key")
-    sql = f"SELECT order_id, document FROM cases WHERE {on_order} AND (phase <> 'resolved' OR {tx.any_of('id', 'ids')})"
-    rows = await tx.rows(sql, **tx.tuples("key", wanted), ids=ids)
-    # A resolved case goes over into another order by its row alone.
-    found = [msgspec.structs.replace(read_case(row["document"]), order_id=row["order_id"]) for row in rows]
-    return sorted(found, key=lambda case: (case.account, case.order_id, case.id))
+Applied = dict[Key, dict[str, str]]
+"""(account, fact id) -> {case id: content hash} of facts already in the log."""
 
 
-async def known_facts(tx: Tx, facts: Iterable[Key]) -> dict[Key, dict[str, str]]:
-    """(account, fact id) -> {case id: content hash} of those already applied."""
-    wanted = sorted(set(facts))
-    sql = f"SELECT account, fact_id, case_id, fact_hash FROM case_log WHERE {tx.among(('account', 'fact_id'), 'fact')}"
-    found: dict[Key, dict[str, str]] = {}
-    for row in await tx.rows(sql, **tx.tuples("fact", wanted)) if wanted else []:
-        found.setdefault((row["account"], row["fact_id"]), {})[row["case_id"]] = row["fact_hash"]
-    return found
+async def beneath(tx: Tx, keys: Iterable[Key], ids: list[str], facts: Iterable[Key]) -> tuple[list[Case], Applied]:
+    """Of these orders, which are locked, the open cases and the named ones, open or not; and what is known of the facts."""
+    orders, told = sorted(set(keys)), sorted(set(facts))
+    parts, values = list[str](), dict[str, Any]()
+    if orders:
+        on_order = tx.among(("account", "order_id"), "key")
+        wanted = f"{on_order} AND (phase <> 'resolved' OR {tx.any_of('id', 'ids')})"
+        parts.append(f"SELECT account, id, order_id, document, NULL AS hash FROM cases WHERE {wanted}")
+        values |= {**tx.tuples("key", orders), "ids": ids}
+    if told:
+        known = tx.among(("account", "fact_id"), "fact")
+        parts.append(f"SELECT account, fact_id AS id, case_id, NULL, fact_hash FROM case_log WHERE {known}")
+        values |= tx.tuples("fact", told)
+    found, applied = list[Case](), Applied()
+    for row in await tx.rows(" UNION ALL ".join(parts), **values) if parts else []:
+        if row["hash"] is None:
+            # A resolved case goes over into another order by its row alone.
+            found.append(msgspec.structs.replace(read_case(row["document"]), order_id=row["order_id"]))
+        else:
+            applied.setdefault((row["account"], row["id"]), {})[row["order_id"]] = row["hash"]
+    return sorted(found, key=lambda case: (case.account, case.order_id, case.id)), applied
 
 
 async def count(tx: Tx, deltas: dict[tuple[str, str], int], shard: int) -> None:
@@ -96,7 +110,8 @@ async def count(tx: Tx, deltas: dict[tuple[str, str], int], shard: int) -> None:
         fields = [f"json_extract(value, '$[{n}]')" for n in range(3)]
         source = f"SELECT {fields[0]}, {fields[1]}, :shard, {fields[2]} FROM json_each(:rows) WHERE true"
         params = {"rows": wanted}
-    await tx.run(
+    await tx.later(
+        tables.counters,
         f"INSERT INTO counters (name, labels, shard, value) {source} "
         "ON CONFLICT (name, labels, shard) DO UPDATE SET value = counters.value + excluded.value",
         shard=shard, **params,

@@ -5,25 +5,22 @@ Named parameters become `$1`; lists are bound as arrays; many rows go in and out
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import asyncpg
-from sqlalchemy import BigInteger, Boolean, Connection, Integer, LargeBinary, Table
+from sqlalchemy import Connection, Table
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from shared.store import faults
+from shared.store.statements import columnwise, insertion, led_insertion, numbered, setting, together
 from shared.store.tx import Led, OnConflict, Row, Tx, Watch, ending
 
 T = TypeVar("T")
-_PARAMETER = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")
-_TYPES = {BigInteger: "bigint", Integer: "integer", Boolean: "boolean", LargeBinary: "bytea"}
 _MANY_QUERIES = 1 << 30
 _CLOSING = 5.0
 _ANSWER = 15.0
@@ -49,20 +46,20 @@ class Postgres:
     @asynccontextmanager
     async def transaction(self, *, urgent: bool = False) -> AsyncIterator[Tx]:
         async with self._connected() as connection:
-            begun = connection.transaction()
-            await _sent("BEGIN", connection, begun.start)
+            tx = PostgresTx(connection, self.watch)
             try:
-                yield PostgresTx(connection, self.watch)
+                yield tx
+                await tx.write_rest()
             except BaseException:
-                await asyncio.shield(_rolled_back(begun))
+                await asyncio.shield(tx.roll_back())
                 raise
-            await _sent("COMMIT", connection, begun.commit)
+            await tx.commit()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Tx]:
         """Each statement sees what is committed when it begins."""
         async with self._connected() as connection:
-            yield PostgresTx(connection, self.watch)
+            yield PostgresTx(connection, self.watch, reading=True)
 
     async def run_sync(self, work: Callable[..., T], *args: Any) -> T:
         """On a connection of its own, in one transaction."""
@@ -114,19 +111,37 @@ class Postgres:
         return self._pool
 
 
+class _Write(NamedTuple):
+    """One that is kept: to which table, its text and its values."""
+
+    table: Table
+    sql: str
+    values: Sequence[Any]
+
+
 class PostgresTx(Tx):
+    """Begun with the first statement that is not all there is. `reading`: never begun."""
+
     postgres = True
 
-    def __init__(self, connection: Any, watch: Watch | None) -> None:
-        self._connection, self._watch = connection, watch
+    def __init__(self, connection: Any, watch: Watch | None, *, reading: bool = False) -> None:
+        self._connection, self._watch, self._reading = connection, watch, reading
+        self._begun: Any = None
+        self._kept: list[_Write] = []
 
     async def rows(self, sql: str, **params: Any) -> Sequence[Row]:
-        numbered, names = _numbered(sql)
-        return await self._fetch(numbered, [params[name] for name in names])
+        await self.send()
+        text, names = numbered(sql)
+        return await self._fetch(text, [params[name] for name in names])
 
     async def run(self, sql: str, **params: Any) -> int:
-        numbered, names = _numbered(sql)
-        return await self._execute(numbered, [params[name] for name in names])
+        await self.send()
+        text, names = numbered(sql)
+        return await self._execute(text, [params[name] for name in names])
+
+    async def later(self, table: Table, sql: str, **params: Any) -> None:
+        text, names = numbered(sql)
+        await self._keep(table, text, [params[name] for name in names])
 
     def any_of(self, column: str, param: str, type_: str = "text") -> str:
         return f"{column} = ANY(CAST(:{param} AS {type_}[]))"
@@ -156,59 +171,90 @@ class PostgresTx(Tx):
         if not rows:
             return []
         columns = tuple(rows[0])
-        sql = _insertion(table, columns, ending(on_conflict, returning))
-        return await self._fetch(sql, _columnwise(columns, rows))
+        sql, values = insertion(table, columns, ending(on_conflict, returning)), columnwise(columns, rows)
+        if not returning:
+            await self._keep(table, sql, values)
+            return []
+        if any(write.table is table for write in self._kept):
+            await self.send()
+        kept, self._kept = self._kept, []
+        return await self._fetch(
+            together(tuple(write.sql for write in kept), sql), [*values, *(v for write in kept for v in write.values)]
+        )
 
-    async def insert_led(self, table: Table, rows: Sequence[Mapping[str, Any]], led: Sequence[Led]) -> set[str]:
+    async def insert_led(
+        self, table: Table, rows: Sequence[Mapping[str, Any]], led: Sequence[Led], *, alone: bool = False
+    ) -> set[str]:
         if not rows:
             return set()
+        await self.send()
         led = [one for one in led if one.rows]
         heads = ((table, "", tuple(rows[0])), *((one.table, one.link, tuple(one.rows[0])) for one in led))
-        values = [column for part in (rows, *(one.rows for one in led)) for column in _columnwise(tuple(part[0]), part)]
-        return {row["id"] for row in await self._fetch(_led_insertion(heads), values)}
+        values = [column for part in (rows, *(one.rows for one in led)) for column in columnwise(tuple(part[0]), part)]
+        return {row["id"] for row in await self._fetch(led_insertion(heads), values, alone=alone)}
 
     async def update(self, table: Table, keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
             columns = tuple(rows[0])
-            await self._execute(_setting(table, columns, tuple(keys)), _columnwise(columns, rows))
+            await self._keep(table, setting(table, columns, tuple(keys)), columnwise(columns, rows))
 
-    async def _fetch(self, sql: str, values: Sequence[Any]) -> list[Row]:
-        if self._watch is not None:
-            self._watch(sql)
-        try:
-            return [dict(row) for row in await self._connection.fetch(sql, *values)]
-        except TimeoutError as fault:
-            raise _silent(self._connection) from fault
-        except (*faults.ASYNCPG, ConnectionError) as fault:
-            raise faults.of_postgres(sql, fault, lost=_is_lost(self._connection, fault)) from fault
+    async def send(self) -> None:
+        await self._write()
 
-    async def _execute(self, sql: str, values: Sequence[Any]) -> int:
+    async def write_rest(self) -> None:
+        """All there was to do may be one statement: then it is its own transaction."""
+        await self._write(alone=True)
+
+    async def commit(self) -> None:
+        if self._begun is not None:
+            await _sent("COMMIT", self._connection, self._begun.commit)
+
+    async def roll_back(self) -> None:
+        """Where that fails, the connection is of no more use: `_cleared` sees to it."""
+        if self._begun is not None:
+            with suppress(*faults.ASYNCPG, OSError):
+                await self._begun.rollback()
+
+    async def _begin(self) -> None:
+        begun = self._connection.transaction()
+        await begun.start()
+        self._begun = begun
+
+    async def _keep(self, table: Table, sql: str, values: Sequence[Any]) -> None:
+        """What is sent together does not see each other's rows: of one table only one at a time."""
+        if any(write.table is table for write in self._kept):
+            await self.send()
+        self._kept.append(_Write(table, sql, values))
+
+    async def _write(self, *, alone: bool = False) -> None:
+        if self._kept:
+            kept, self._kept = self._kept, []
+            values = [value for write in kept for value in write.values]
+            await self._execute(together(tuple(write.sql for write in kept), None), values, alone=alone)
+
+    async def _fetch(self, sql: str, values: Sequence[Any], *, alone: bool = False) -> list[Row]:
+        return [dict(row) for row in await self._ask(self._connection.fetch, sql, values, alone)]
+
+    async def _execute(self, sql: str, values: Sequence[Any], *, alone: bool = False) -> int:
         """`UPDATE 5`, `INSERT 0 5`: the last word is the number of rows, where there is one."""
-        if self._watch is not None:
-            self._watch(sql)
-        try:
-            done = await self._connection.execute(sql, *values)
-        except TimeoutError as fault:
-            raise _silent(self._connection) from fault
-        except (*faults.ASYNCPG, ConnectionError) as fault:
-            raise faults.of_postgres(sql, fault, lost=_is_lost(self._connection, fault)) from fault
-        count = done.rpartition(" ")[2]
+        count = (await self._ask(self._connection.execute, sql, values, alone)).rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
+    async def _ask(self, how: Callable[..., Any], sql: str, values: Sequence[Any], alone: bool) -> Any:
+        if self._begun is None and not self._reading and not alone:
+            await _sent("BEGIN", self._connection, self._begin)
+        if self._watch is not None:
+            self._watch(sql)
+        return await _sent(sql, self._connection, how, sql, *values)
 
-async def _sent(sql: str, connection: Any, work: Callable[[], Any]) -> None:
+
+async def _sent(sql: str, connection: Any, work: Callable[..., Any], *args: Any) -> Any:
     try:
-        await work()
+        return await work(*args)
     except TimeoutError as fault:
         raise _silent(connection) from fault
     except (*faults.ASYNCPG, ConnectionError) as fault:
         raise faults.of_postgres(sql, fault, lost=_is_lost(connection, fault)) from fault
-
-
-async def _rolled_back(begun: Any) -> None:
-    """Where that fails, the connection is of no more use: `_cleared` sees to it."""
-    with suppress(*faults.ASYNCPG, OSError):
-        await begun.rollback()
 
 
 async def _cleared(connection: Any) -> None:
@@ -239,50 +285,3 @@ def _away(fault: OSError) -> Exception:
 
 def _passing(connection: Connection, work: Callable[..., T], args: Sequence[Any]) -> T:
     return work(connection, *args)
-
-
-@lru_cache(maxsize=2000)
-def _numbered(sql: str) -> tuple[str, tuple[str, ...]]:
-    """`:name` as `$n`, and the names in that order."""
-    names = tuple(dict.fromkeys(_PARAMETER.findall(sql)))
-    places = {name: f"${n}" for n, name in enumerate(names, 1)}
-    return _PARAMETER.sub(lambda found: places[found[1]], sql), names
-
-
-@lru_cache(maxsize=500)
-def _insertion(table: Table, columns: tuple[str, ...], tail: str) -> str:
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({_arrays(table, columns)}){tail}"
-
-
-@lru_cache(maxsize=500)
-def _led_insertion(heads: tuple[tuple[Table, str, tuple[str, ...]], ...]) -> str:
-    """The first table's insert, and beside it those of the tables it leads, in one statement."""
-    (table, _, columns), *led = heads
-    parts = [f"{_insertion(table, columns, ' ON CONFLICT DO NOTHING RETURNING account, id')}"]
-    first = len(columns) + 1
-    for other, link, names in led:
-        source = f"unnest({_arrays(other, names, first)}) AS v({', '.join(names)})"
-        parts.append(
-            f"INSERT INTO {other.name} ({', '.join(names)}) SELECT v.* FROM {source} "
-            f"JOIN new ON new.account = v.account AND new.id = v.{link} ON CONFLICT DO NOTHING"
-        )
-        first += len(names)
-    named = (f"{'new' if n == 0 else f'led{n}'} AS ({sql})" for n, sql in enumerate(parts))
-    return f"WITH {', '.join(named)} SELECT id FROM new"
-
-
-@lru_cache(maxsize=500)
-def _setting(table: Table, columns: tuple[str, ...], keys: tuple[str, ...]) -> str:
-    sets = ", ".join(f"{c} = v.{c}" for c in columns if c not in keys)
-    match = " AND ".join(f"t.{k} = v.{k}" for k in keys)
-    source = f"unnest({_arrays(table, columns)}) AS v({', '.join(columns)})"
-    return f"UPDATE {table.name} AS t SET {sets} FROM {source} WHERE {match}"
-
-
-def _arrays(table: Table, columns: Sequence[str], first: int = 1) -> str:
-    kinds = (_TYPES.get(type(table.c[c].type), "text") for c in columns)
-    return ", ".join(f"CAST(${n} AS {kind}[])" for n, kind in enumerate(kinds, first))
-
-
-def _columnwise(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    return [[row[column] for row in rows] for column in columns]

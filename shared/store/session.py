@@ -1,7 +1,7 @@
 """The store's two ends behind one small surface: SQLite (embedded) and PostgreSQL (production).
 
 Statements are plain SQL with named parameters. What differs between the ends is asked of the transaction:
-`any_of`, `locked`, `insert`, `update`. Lists are bound as arrays on PostgreSQL and as JSON on SQLite.
+`any_of`, `locked`, `insert`, `update`, `later`. Lists are bound as arrays on PostgreSQL and as JSON on SQLite.
 Tables are SQLAlchemy's, and so is `run_sync` for what defines them; each statement of a transaction goes straight to
 its driver. SQLite has one writing connection per file; urgent transactions (webhook commits) go before the others.
 """

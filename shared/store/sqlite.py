@@ -206,7 +206,15 @@ class SqliteTx(Tx):
         await self._do(sql, lambda: self._hand.execute_many(sql, values))
         return []
 
-    async def insert_led(self, table: Table, rows: Sequence[Mapping[str, Any]], led: Sequence[Led]) -> set[str]:
+    async def later(self, table: Table, sql: str, **params: Any) -> None:
+        await self.run(sql, **params)
+
+    async def send(self) -> None:
+        """It is."""
+
+    async def insert_led(
+        self, table: Table, rows: Sequence[Mapping[str, Any]], led: Sequence[Led], *, alone: bool = False
+    ) -> set[str]:
         new = {row["id"] for row in await self.insert(table, rows, on_conflict="nothing", returning=("id",))}
         for one in led:
             led_rows = [row for row in one.rows if row[one.link] in new]

@@ -1,4 +1,9 @@
-"""One open transaction as the services see it: plain SQL with named parameters, rows as mappings, on either end."""
+"""One open transaction as the services see it: plain SQL with named parameters, rows as mappings, on either end.
+
+What is written and answers nothing (`insert` without `returning`, `update`, `later`) need not go at once: PostgreSQL hears it
+together with what asks next, or with the commit, in one statement. What it raises comes then. Writes to one table keep
+their order; between tables there is none.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -36,6 +41,14 @@ class Tx:
         """Rows touched."""
         raise NotImplementedError
 
+    async def later(self, table: Table, sql: str, **params: Any) -> None:
+        """A statement that writes to this table, and whose answer nobody needs."""
+        raise NotImplementedError
+
+    async def send(self) -> None:
+        """All that was written so far is with the database."""
+        raise NotImplementedError
+
     def any_of(self, column: str, param: str, type_: str = "text") -> str:
         """`column` is one of the values of list parameter `param`."""
         raise NotImplementedError
@@ -67,10 +80,13 @@ class Tx:
         """Many rows, all with the same columns. With `nothing`, only rows put in are returned."""
         raise NotImplementedError
 
-    async def insert_led(self, table: Table, rows: Sequence[Mapping[str, Any]], led: Sequence["Led"]) -> set[str]:
+    async def insert_led(
+        self, table: Table, rows: Sequence[Mapping[str, Any]], led: Sequence["Led"], *, alone: bool = False
+    ) -> set[str]:
         """Rows whose `account, id` or other unique key is known are left out, and with them all rows that they lead.
 
-        Answers the ids of those put in. One round trip on PostgreSQL.
+        Answers the ids of those put in. One round trip on PostgreSQL. `alone`: may stay, whatever becomes of the rest of the
+        transaction; where nothing went before, it is then committed by itself.
         """
         raise NotImplementedError
 

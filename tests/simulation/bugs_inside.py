@@ -65,15 +65,17 @@ def repeated_facts_applied_again(_: Stage) -> Iterator[None]:
     """Policy does not look whether a fact is in the log."""
     insert = sqlite.SqliteTx.insert
 
-    async def known_facts(*_: Any) -> dict[Any, Any]:
-        return {}
+    beneath = cases.beneath
+
+    async def forgetful(*args: Any) -> Any:
+        return (await beneath(*args))[0], {}
 
     async def careless(self: Any, table: Any, rows: Any, **kwargs: Any) -> Any:
         return await insert(
             self, table, rows, **{**kwargs, **({"on_conflict": "nothing"} if table.name == "case_log" else {})}
         )
 
-    with instead(cases, "known_facts", known_facts), instead(sqlite.SqliteTx, "insert", careless):
+    with instead(cases, "beneath", forgetful), instead(sqlite.SqliteTx, "insert", careless):
         yield
 
 
@@ -81,7 +83,7 @@ def repeated_facts_applied_again(_: Stage) -> Iterator[None]:
 def no_row_lock(_: Stage) -> Iterator[None]:
     """Orders and cases are read before the transaction that writes them."""
     read: ContextVar[dict[str, Any] | None] = ContextVar("read", default=None)
-    real, lock, cases_of = Policy.in_transaction, cases.lock_orders, cases.cases_of
+    real, lock, beneath = Policy.in_transaction, cases.lock_orders, cases.beneath
 
     async def in_transaction(self: Any, work: Any, *, urgent: bool = False) -> Any:
         async with self.database.reading() as tx:
@@ -101,14 +103,15 @@ def no_row_lock(_: Stage) -> Iterator[None]:
         before = (read.get() or {"orders": {}})["orders"]
         return [before.get((r["account"], r["order_id"]), r) for r in await lock(tx, keys, **kwargs)]
 
-    async def old_cases(tx: Any, keys: Any, ids: Any) -> Any:
+    async def old_cases(*args: Any) -> Any:
         before = (read.get() or {"cases": {}})["cases"]
-        return [before.get(case.id, case) for case in await cases_of(tx, keys, ids)]
+        found, applied = await beneath(*args)
+        return [before.get(case.id, case) for case in found], applied
 
     with (
         instead(Policy, "in_transaction", in_transaction),
         instead(cases, "lock_orders", lock_orders),
-        instead(cases, "cases_of", old_cases),
+        instead(cases, "beneath", old_cases),
     ):
         yield
 
