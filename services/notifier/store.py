@@ -96,11 +96,13 @@ async def known(
         f" WHERE {tx.among(('account', 'order_id'), 'told')} AND what = 'message' AND body IS NOT NULL"
         f" AND {tx.any_of('status', 'counted')}"
         " UNION ALL SELECT status, buyer_key, id, name, order_id, slot_day, slot_at FROM errands"
-        f" WHERE {tx.any_of('buyer_key', 'buyers')} AND slot_at >= :since AND {tx.any_of('status', 'counted')}"
+        f" WHERE {tx.among(('buyer_key',), 'buyer')} AND slot_at >= :since AND {tx.any_of('status', 'counted')}"
     )
-    names = {"id": ids, "order": orders, "told": told}
-    said = {name: value for param, keys in names.items() for name, value in tx.tuples(param, sorted(set(keys))).items()}
-    return _sorted_out(await tx.rows(sql, **said, buyers=sorted(set(buyers)), since=since, counted=list(COUNTED)))
+    said = {
+        **tx.tuples("id", sorted(set(ids))), **tx.tuples("order", sorted(set(orders))), **tx.tuples("told", sorted(set(told))),
+        **tx.tuples("buyer", [(buyer,) for buyer in sorted(set(buyers))], 1),
+    }  # fmt: skip
+    return _sorted_out(await tx.rows(sql, **said, since=since, counted=list(COUNTED)))
 
 
 def _sorted_out(rows: Iterable[Mapping[str, Any]]) -> Known:

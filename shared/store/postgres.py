@@ -21,6 +21,8 @@ from shared.store.statements import columnwise, insertion, led_insertion, number
 from shared.store.tx import Led, OnConflict, Row, Tx, Watch, ending
 
 T = TypeVar("T")
+_PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
+"""Rows are looked up by keys. A plan is kept for long, and one made while a table was small would read it whole each time."""
 _MANY_QUERIES = 1 << 30
 _CLOSING = 5.0
 _ANSWER = 15.0
@@ -37,6 +39,7 @@ class Postgres:
             "statement_timeout": "10000",
             "lock_timeout": "3000",
             "application_name": "amends",
+            **_PLANS,
             **({"search_path": schema} if schema else {}),
         }
         self._lock = asyncio.Lock()
