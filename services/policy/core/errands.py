@@ -150,6 +150,10 @@ def act(work: Working, wanted: Do, rule: str, *, urgent: bool = False) -> None:
             raise
         _ask_instead(work, wanted, params, stop.answer.detail or stop.answer.code)
         return
+    if (standing := _standing_offer(work, wanted.act, params)) is not None:
+        work.answer["answered"] = standing.id if work.by_operator else None
+        work.effect("skip", wanted.act, id=standing.id, why="this very offer stands")
+        return
     _plan(work, wanted, params, sum_, keep_item=keep_item, urgent=urgent)
 
 
@@ -171,6 +175,12 @@ def _same_evidence(work: Working, live: OpenErrand) -> None:
     names = ("text", "evidence_ids")
     if work.action == "submit_evidence" and any(work.params.get(name) != live.params.get(name) for name in names):
         raise Stop("on_its_way", 409, "other evidence is on its way: hand this in once that has arrived")
+
+
+def _standing_offer(work: Working, name: str, params: dict[str, Any]) -> OpenErrand | None:
+    """The same offer, made before and not answered yet: made again, the buyer would be told of it twice."""
+    made = (e for e in work.errands.values() if e.what == "act" and e.name == name == "propose" and e.status == "sent")
+    return next((errand for errand in made if errand.params == params), None)
 
 
 def _with_evidence(work: Working, name: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -142,6 +142,16 @@ def test_an_offer_is_noted_and_above_the_maximum_it_is_a_task(opened: Scene) -> 
     assert "answer_needed" in opened.tasks
 
 
+def test_an_offer_that_stands_is_not_made_again(opened: Scene) -> None:
+    """Found by the simulation: the buyer was told of the same sum twice."""
+    first = opened.act("propose", {"amount": usd("5.00")}).answered
+    opened.tell("act.sent", {"errand_id": first, "name": "propose"}, source="channel")
+    again = opened.act("propose", {"amount": usd("5.00")})
+    assert (again.answered, again.errands) == (first, ())
+    other = opened.act("propose", {"amount": usd("5.50")})
+    assert [errand.name for errand in other.errands] == ["propose"] and other.answered != first
+
+
 def test_receipt_and_inspection_move_the_goods_and_the_money_follows(opened: Scene) -> None:
     opened.tell("return.shipped")
     opened.act("confirm_receipt", {"condition": "ok"})
