@@ -83,7 +83,12 @@ class Known:
 async def known(
     tx: Tx, ids: Iterable[Key], orders: Iterable[Key], buyers: Iterable[str], since: int, told: Iterable[Key] = ()
 ) -> Known:
-    """One statement for all of it. `since`: from when on earlier messages matter. `told`: orders whose last messages do."""
+    """One statement for all of it. `since`: from when on earlier messages matter. `told`: orders whose last messages do.
+
+    Buyers' turns are waited for first: of two that ask what one has been told at once, the second knows of the first's.
+    """
+    buyers = sorted(set(buyers))
+    await tx.in_turn(buyers)
     sql = (
         f"SELECT 'now' AS what, '' AS account, '' AS id, NULL AS said, NULL AS order_id, NULL AS day, {tx.micros_now()} AS at"
         " UNION ALL SELECT 'errand', account, id, NULL, NULL, NULL, NULL FROM errands"
@@ -100,7 +105,7 @@ async def known(
     )
     said = {
         **tx.tuples("id", sorted(set(ids))), **tx.tuples("order", sorted(set(orders))), **tx.tuples("told", sorted(set(told))),
-        **tx.tuples("buyer", [(buyer,) for buyer in sorted(set(buyers))], 1),
+        **tx.tuples("buyer", [(buyer,) for buyer in buyers], 1),
     }  # fmt: skip
     return _sorted_out(await tx.rows(sql, **said, since=since, counted=list(COUNTED)))
 

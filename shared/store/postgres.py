@@ -7,6 +7,7 @@ Named parameters become `$1`; lists are bound as arrays; many rows go in and out
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar, cast
 
 import asyncpg
@@ -141,6 +142,11 @@ class PostgresTx(Tx):
         await self.send()
         text, names = numbered(sql)
         return await self._execute(text, [params[name] for name in names])
+
+    async def in_turn(self, names: Iterable[str]) -> None:
+        keys = sorted({int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True) for name in names})
+        if keys:
+            await self.rows("SELECT pg_advisory_xact_lock(k) FROM unnest(CAST(:keys AS bigint[])) AS t(k)", keys=keys)
 
     async def later(self, table: Table, sql: str, **params: Any) -> None:
         text, names = numbered(sql)

@@ -206,6 +206,9 @@ class SqliteTx(Tx):
         await self._do(sql, lambda: self._hand.execute_many(sql, values))
         return []
 
+    async def in_turn(self, names: Iterable[str]) -> None:
+        """They do."""
+
     async def later(self, table: Table, sql: str, **params: Any) -> None:
         await self.run(sql, **params)
 

@@ -41,6 +41,10 @@ class Tx:
         """Rows touched."""
         raise NotImplementedError
 
+    async def in_turn(self, names: Iterable[str]) -> None:
+        """Of the transactions that name the same one goes after the other, to its end. SQLite has one writer anyway."""
+        raise NotImplementedError
+
     async def later(self, table: Table, sql: str, **params: Any) -> None:
         """A statement that writes to this table, and whose answer nobody needs."""
         raise NotImplementedError

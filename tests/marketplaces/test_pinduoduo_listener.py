@@ -21,7 +21,7 @@ from services.intake import listening
 from services.intake.wiring import Intake, build
 from shared.accounts import load_config
 from shared.bus.embedded import EmbeddedBus
-from shared.bus.port import Topology
+from shared.bus.port import FACTS, Topology, queue_of
 from shared.clock import TestClock
 from shared.errors import Unavailable
 from shared.http import NotSentFault, RefusedFault
@@ -265,6 +265,7 @@ async def intake_on(folder: Path, url: str, more: str = "", database: str | None
     )
     bus = EmbeddedBus(Topology(partitions=4))
     await bus.start()
+    takers = [asyncio.create_task(taking(bus, queue_of(FACTS, n))) for n in range(4)]
     urls = {"intake": database} if database else {}
     process = Process(data_dir=folder, database_urls=urls, sandbox=True, partitions=4)
     config = load_config(path, {}, service="intake", sandbox=True)
@@ -274,7 +275,17 @@ async def intake_on(folder: Path, url: str, more: str = "", database: str | None
         yield intake
     finally:
         await intake.stop()
+        for taker in takers:
+            taker.cancel()
+        await asyncio.gather(*takers, return_exceptions=True)
         await bus.stop()
+
+
+async def taking(bus: EmbeddedBus, queue: str) -> None:
+    """Stands for policy: intake's relay waits for somebody to take its facts before it stops."""
+    subscription = await bus.subscribe(queue)
+    while True:
+        await (await subscription.take(100)).ack()
 
 
 async def rows(intake: Intake, sql: str) -> list[dict[str, Any]]:

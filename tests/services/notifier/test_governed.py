@@ -1,5 +1,6 @@
 """Held messages explain themselves and release by themselves; what no text may say never leaves; what a person must do."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -28,6 +29,25 @@ async def test_the_daily_cap_counts_all_messages_to_a_buyer_in_his_own_calendar_
     await world.advance(DAY)
     assert len(world.marketplace.taken) == 6
     assert len(set(world.marketplace.keys())) == 6
+
+
+async def test_two_transactions_that_ask_about_one_buyer_go_one_after_the_other(open_world: Opened) -> None:
+    """Orders of one buyer may lie with two replicas: what the first lets go counts for the second."""
+    world = await open_world(daily_messages_per_buyer=1)
+    handlers, database = world.notifiers[0].handlers, world.notifiers[0].database
+
+    async def taken_in(n: int) -> list[str]:
+        """Whether it was held."""
+        async with database.transaction() as tx:
+            ledger = await handlers.take_in(tx, [message(n, order_id=f"800000000{n}")])
+            begun.set()
+            await asyncio.sleep(0.1)
+        return [change.status for change in ledger.changes]
+
+    begun = asyncio.Event()
+    first = asyncio.create_task(taken_in(1))
+    await begun.wait()
+    assert [await taken_in(2), await first] == [["held"], []]
 
 
 async def test_quiet_hours_hold_all_but_what_is_urgent(open_world: Opened) -> None:

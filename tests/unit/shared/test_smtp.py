@@ -88,7 +88,7 @@ async def test_a_letter_arrives_as_it_was_written() -> None:
 async def test_what_each_end_means(step: str, said: str, means: type, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the text has been handed over, whatever is no clear answer may have been taken."""
     if said == "hang":
-        monkeypatch.setattr(smtp, "_SECONDS", 4.0)
+        monkeypatch.setattr(smtp, "_SECONDS", 1.0)
     async with PostOffice(says={step: said}) as office:
         attempt = await sent(office)
         assert isinstance(attempt, means), attempt
