@@ -33,7 +33,9 @@ SOFT = 30.0
 """scikit-learn's C: of 10, 30 and 100 the one that did well on all of the held-out sets 1 to 3."""
 FALSE_HOLDS = 0.03
 """So many of the good texts of writers that were left out stand above the bar."""
-PARTS = 8
+REVIEWS, MORE_HOLDS = "review_pressure", 0.015
+"""What costs a seller his account has a bar of its own, which so many more of the good ones stand above."""
+PARTS = 4
 SHIPPED = "shipped"
 
 
@@ -48,12 +50,16 @@ def main() -> int:
     known = _matrix([one.text for one in samples])
     labels = np.array([one.label for one in samples])
     model = LogisticRegression(C=SOFT, max_iter=300)
-    by = _left_out(samples, known, labels, model)
+    together, reviews = _left_out(samples, known, labels, model)
     good, shipped = labels == classifier.GOOD, np.array([one.writer == SHIPPED for one in samples])
-    bar = float(np.quantile(by[good & ~shipped], 1 - FALSE_HOLDS))
-    found = float((by[~good] >= bar).mean())
+    bar = float(np.quantile(together[good & ~shipped], 1 - FALSE_HOLDS))
+    beneath = good & ~shipped & (together < bar)
+    bar_of_reviews = float(np.quantile(reviews[beneath], 1 - MORE_HOLDS / (1 - FALSE_HOLDS)))
+    by = np.maximum(together - bar, reviews - bar_of_reviews)
+    found = float((by[~good] >= 0).mean())
     told = {
         "bar": round(bar, 4),
+        "bars": {REVIEWS: round(bar_of_reviews, 4)},
         "texts": len(samples),
         "good": int(good.sum()),
         "recall_on_writers_left_out": round(found, 3),
@@ -101,19 +107,18 @@ def _matrix(texts: Sequence[str]) -> Any:
     return matrix
 
 
-def _left_out(samples: Sequence[Sample], known: Any, labels: Any, model: Any) -> Any:
-    """Of each text how far it stands above the good ones, by a model that has read nothing of its writer."""
+def _left_out(samples: Sequence[Sample], known: Any, labels: Any, model: Any) -> tuple[Any, Any]:
+    """Of each text how far it stands above the good ones, all together and like reviews, by a model that has read nothing of
+    its writer."""
     part = np.array([zlib.crc32(one.writer.encode()) % PARTS for one in samples])
-    by = np.zeros(len(samples))
+    together, reviews = np.zeros(len(samples)), np.zeros(len(samples))
     for n in range(PARTS):
         model.fit(known[part != n], labels[part != n])
-        by[part == n] = _above(model, known[part == n])
-    return by
-
-
-def _above(model: Any, texts: Any) -> Any:
-    scores, good = model.decision_function(texts), list(model.classes_).index(classifier.GOOD)
-    return logsumexp(np.delete(scores, good, axis=1), axis=1) - scores[:, good]
+        scores, classes = model.decision_function(known[part == n]), list(model.classes_)
+        good = classes.index(classifier.GOOD)
+        together[part == n] = logsumexp(np.delete(scores, good, axis=1), axis=1) - scores[:, good]
+        reviews[part == n] = scores[:, classes.index(REVIEWS)] - scores[:, good]
+    return together, reviews
 
 
 def _write(model: Any, told: dict[str, Any]) -> None:

@@ -2,14 +2,14 @@
 
 Word lists find what somebody thought of; this finds what reads alike. It was trained on labelled texts (`make train`,
 docs/rules-format.md) and says which detector's texts a text resembles and in which sentence. Its word is never the last:
-what only resembles is held for a person.
+what only resembles is held for a person, and so is what only holds a listed word.
 """
 
 import json
 import re
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 from itertools import pairwise
 from math import exp, inf, log, sqrt
@@ -26,6 +26,10 @@ _LONGEST_SIGNS = 4
 _MOST_KEPT = 16_384
 _PART_OF_IT = 0.5
 """What two sentences alone are allowed to sound worse than the whole."""
+LITTLE = 24
+"""Grams: three words or six signs read like nothing at all."""
+_ENOUGH = 80
+"""Grams: some ten words, or twenty signs."""
 _NOUGHT = 128
 _LANE = 32
 _ONE_LANE = (1 << _LANE) - 1
@@ -33,22 +37,27 @@ _ONE_LANE = (1 << _LANE) - 1
 
 
 class Model(NamedTuple):
-    """`classes`: what `weights` tell of each bucket, one byte a class, 128 for nought. `bar`: from here on a text reads like a
-    bad one."""
+    """`classes`: what `weights` tell of each bucket, one byte a class, 128 for nought.
+
+    `bar`: so far above the good ones stands what reads like a bad one, all classes together; `bars`: one class by itself.
+    """
 
     classes: tuple[str, ...]
     bias: tuple[float, ...]
     scale: float
     bar: float
+    bars: Mapping[str, float]
     weights: bytes
 
 
 class Likeness(NamedTuple):
-    """`detector`: whose bad texts it reads like. `by`: by how much more than like a good one. `span`: where."""
+    """`detector`: whose bad texts it reads like most. `by`: how far above the bar, below nought it does not. `span`: where.
+    `read`: how many grams of the text were."""
 
     detector: str
     by: float
     span: tuple[int, int]
+    read: int = 0
 
 
 class Token(NamedTuple):
@@ -86,6 +95,12 @@ def _signs(run: str) -> tuple[str, ...]:
     return (*together, *apart)
 
 
+def harmless(folded: str, detectors: Set[str]) -> bool:
+    """It does not read like a bad one, and is long enough to tell: of a few words all texts read alike."""
+    like = likeness(folded, detectors)
+    return like.by < 0 and like.read >= _ENOUGH
+
+
 def likeness(folded: str, detectors: Set[str]) -> Likeness:
     """What a text reads like, of these detectors; `folded`: see `normalise`.
 
@@ -95,9 +110,10 @@ def likeness(folded: str, detectors: Set[str]) -> Likeness:
     whole = _worst(_sum(parts), detectors, (0, len(folded)))
     pairs = [_worst(_sum(parts[n : n + 2]), detectors, _around(parts[n : n + 2])) for n in range(len(parts))]
     worst = max(pairs, key=lambda one: one.by, default=whole)
+    read = sum(part.grams for part in parts)
     if worst.by - _PART_OF_IT > whole.by:
-        return worst._replace(by=worst.by - _PART_OF_IT)
-    return whole._replace(span=worst.span)
+        return worst._replace(by=worst.by - _PART_OF_IT, read=read)
+    return whole._replace(span=worst.span, read=read)
 
 
 class _Part(NamedTuple):
@@ -127,14 +143,16 @@ def _around(parts: Sequence[_Part]) -> tuple[int, int]:
 
 
 def _worst(read: tuple[int, int], detectors: Set[str], span: tuple[int, int]) -> Likeness:
-    """The likeliest of these classes, and how far all of them together stand above the good ones."""
-    scores = _scores(*read)
+    """The likeliest of these classes, and how far above a bar."""
+    to, scores = model(), _scores(*read)
     bad = {name: score for name, score in scores.items() if name in detectors and name != GOOD}
     if not bad:
         return Likeness("", -inf, span)
     worst = max(bad, key=lambda name: bad[name])
     together = bad[worst] + log(sum(exp(score - bad[worst]) for score in bad.values()))
-    return Likeness(worst, together - scores[GOOD], span)
+    by = together - scores[GOOD] - to.bar
+    own, name = max(((bad[n] - scores[GOOD] - bar, n) for n, bar in to.bars.items() if n in bad), default=(by, worst))
+    return Likeness(worst, by, span) if by >= min(0, own) else Likeness(name, own, span)
 
 
 def _scores(lanes: int, many: int) -> dict[str, float]:
@@ -164,4 +182,4 @@ def model() -> Model:
     """Read when the first text that somebody wrote is judged."""
     told = json.loads((FOLDER / "model.json").read_text("utf-8"))
     weights = zlib.decompress((FOLDER / "weights.z").read_bytes())
-    return Model(tuple(told["classes"]), tuple(told["bias"]), told["scale"], told["bar"], weights)
+    return Model(tuple(told["classes"]), tuple(told["bias"]), told["scale"], told["bar"], told["bars"], weights)

@@ -3,15 +3,25 @@
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 from services.notifier import words
 from services.notifier.meanings import Search, Seen, Span, may_mean
 from services.notifier.normalise import Text
-from services.notifier.scan import Demand, Index, possible
+from services.notifier.scan import Demand, Index, needed, possible
 
 _MOST_KEPT = 1024
 Present = Mapping[str, tuple[tuple[str, bool], ...]]
 """Of each list that may stand in a text the patterns that may match, with whether one is of signs."""
+
+
+class _Listed(NamedTuple):
+    """A pattern, whether it is of signs, what it demands, and what it demands at the least."""
+
+    written: str
+    signs: bool
+    demand: Demand
+    needed: int
 
 
 class Lists:
@@ -25,15 +35,19 @@ class Lists:
         self._names = {name: _names(one.names) for name, one in listed.items() if one.names}
         self._opened = lru_cache(maxsize=_MOST_KEPT)(self._open)
 
-    def _demanding(self, listed: words.Words) -> Iterator[tuple[str, bool, Demand]]:
+    def _demanding(self, listed: words.Words) -> Iterator[_Listed]:
         for signs, patterns in ((False, listed.patterns), (True, listed.signs)):
             for written in patterns:
-                yield written, signs, self.index.add(words.loose(written) if self._loose else written)
+                demand = self.index.add(words.loose(written) if self._loose else written)
+                yield _Listed(written, signs, demand, needed(demand))
 
     def _open(self, held: int) -> tuple[Present, frozenset[str]]:
         each = (
-            (name, tuple((written, signs) for written, signs, demand in patterns if possible(demand, held)))
-            for name, patterns in self._patterns.items()
+            (
+                name,
+                tuple((one.written, one.signs) for one in listed if one.needed & held and possible(one.demand, held)),
+            )
+            for name, listed in self._patterns.items()
         )
         present = {name: found for name, found in each if found}
         return present, may_mean(present.keys())

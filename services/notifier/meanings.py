@@ -268,6 +268,9 @@ MEANINGS: dict[str, Meaning] = {
     "marketing": _unless("marketing", "not_marketing"),
 }
 
+BARGAINS: dict[str, Meaning] = {"review_pressure": _bought, "withdraw_pressure": _withdraw_pressure}
+"""Money or a favour against a review, a remedy against a withdrawal."""
+
 _REVIEW = (
     "change", "changed", "praise", "happy_if", "before", "give", "ask", "requested", "money", "money_sign", "favour",
     "for_review",

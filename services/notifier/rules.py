@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.notifier import contacts
-from services.notifier.classifier import likeness, model
+from services.notifier import classifier, contacts
+from services.notifier.classifier import likeness
 from services.notifier.disguises import Shapes, undone
 from services.notifier.lists import Lists, found_by
-from services.notifier.meanings import MEANINGS, Seen
+from services.notifier.meanings import BARGAINS, MEANINGS, Seen
 from services.notifier.normalise import Text, normalise
 from services.notifier.own import Searches
 from services.notifier.rulebook import Rule, RuleBook
@@ -90,9 +90,15 @@ def judge(
     """
     found = list(_shape(text, book, purpose, phase))
     reading = _read(normalise(text), book, known, order_id, regions, earlier)
-    for rule in book.rules:
-        if (rule.id in reading.own or not reading.may_find.isdisjoint(rule.detect)) and rule.concerns(purpose, phase):
-            found.extend(_broken(rule, reading))
+    broken = [
+        one
+        for rule in book.rules
+        if (rule.id in reading.own or not reading.may_find.isdisjoint(rule.detect)) and rule.concerns(purpose, phase)
+        for one in _broken(rule, reading)
+    ]
+    if not proven and any(one.in_doubt for one in broken) and harmless([sight.text for sight in reading.sights]):
+        broken = [one.doubted() for one in broken]
+    found += [one.violation for one in broken]
     if not found and not proven:
         found.extend(alike([sight.text for sight in reading.sights], book, purpose, phase))
     action = "block" if any(v.severity == "block" for v in found) else "hold" if found else "send"
@@ -174,22 +180,59 @@ def alike(readings: Sequence[Text], book: RuleBook, purpose: str, phase: str | N
     rules = {name: rule for rule in reversed(book.rules) if rule.concerns(purpose, phase) for name in rule.detect}
     found = [(likeness(text.folded, rules.keys() & LIKE), text) for text in readings]
     like, text = max(found, key=lambda one: one[0].by)
-    if like.by >= model().bar:
+    if like.by >= 0 and like.read >= classifier.LITTLE:
         rule = rules[like.detector]
         yield Violation(rule.id, "hold", text.span(*like.span), f"reads like: {rule.about}")
 
 
-def _broken(rule: Rule, reading: Reading) -> Iterator[Violation]:
-    spans: set[Span] = set()
+class Broken(NamedTuple):
+    """`in_doubt`: found by word lists in this text alone, which honest words may hold as well; not a number, an address, a
+    pattern of the marketplace's own, a bargain, nor what this text and the ones before it say together."""
+
+    violation: Violation
+    in_doubt: bool
+
+    def doubted(self) -> "Broken":
+        """Where the whole reads harmless: a person looks at it."""
+        if not self.in_doubt:
+            return self
+        why = f"{self.violation.why}: so its words, though the whole reads harmless"
+        return self._replace(violation=msgspec.structs.replace(self.violation, severity="hold", why=why))
+
+
+def harmless(readings: Sequence[Text]) -> bool:
+    """Unlike all that bad texts say, whatever words are in it."""
+    return all(classifier.harmless(text.folded, LIKE) for text in readings)
+
+
+def _broken(rule: Rule, reading: Reading) -> Iterator[Broken]:
+    sure: set[Span] = set()
+    meant: set[Span] = set()
     for name in rule.detect:
         if name in MEANINGS:
-            spans.update(_meant(name, reading))
+            (meant if name in LIKE else sure).update(_meant(name, reading))
         if name in _FINDERS and name in reading.may_find:
-            spans.update(_FINDERS[name](reading, rule))
+            sure.update(_FINDERS[name](reading, rule))
     for pattern, text in reading.own.get(rule.id, ()):
-        spans.update(found_by(pattern, text))
+        sure.update(found_by(pattern, text))
+    spans = sure | meant
+    in_doubt = not sure and rule.severity == "block" and not (_bargained(rule, reading) or _joined(rule, reading))
     for start, end in _outermost(spans) if spans else ():
-        yield Violation(rule.id, rule.severity, reading.text.span(start, end), rule.about)
+        yield Broken(Violation(rule.id, rule.severity, reading.text.span(start, end), rule.about), in_doubt)
+
+
+def _bargained(rule: Rule, reading: Reading) -> bool:
+    """Money or a favour against a review or a withdrawal: that must be impossible, however it reads."""
+    bargains = [BARGAINS[name] for name in rule.detect if name in BARGAINS]
+    return any(True for bargain in bargains for sight in reading.sights for _ in bargain(sight.seen, reading.earlier))
+
+
+def _joined(rule: Rule, reading: Reading) -> bool:
+    """Found only together with what was said before."""
+    if not reading.earlier:
+        return False
+    alone = reading._replace(earlier=_Talk(()))
+    return not any(True for name in rule.detect if name in MEANINGS for _ in _meant(name, alone))
 
 
 def _outermost(spans: set[Span]) -> list[Span]:
@@ -216,6 +259,9 @@ class _Talk:
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = texts
         self._seen: list[Seen] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._texts)
 
     def __iter__(self) -> Iterator[Seen]:
         if self._seen is None:

@@ -21,6 +21,7 @@ _FIRST_SIGN, _LAST_SIGN = "\u3040", "\u9fff"
 """Chinese and Japanese: beside them a Latin word counts as one of its own (`words.apart`)."""
 _MOST_WORDS = 8_000
 _LONGEST_WORD = 128
+_EACH_LETTER = 6.0
 _BEGINNING = 2
 """Atoms of letters are found by so many of their first letters."""
 
@@ -47,7 +48,8 @@ class Index:
         return self.add_ways(ways)
 
     def add_ways(self, ways: Ways) -> Demand:
-        return tuple(tuple(self._mask(group) for group in groups) for groups in ways)
+        """Of each way what few texts hold comes first."""
+        return tuple(tuple(map(self._mask, sorted(groups, key=_commonness))) for groups in ways)
 
     def gate(self, pattern: re.Pattern[str]) -> int:
         """A mask that a text meets when `pattern` is in one of its words, spaces and commas being no part of any match."""
@@ -120,8 +122,18 @@ class Index:
         return self._kept(self._runs, (run, first, last), end, found)
 
 
+def _commonness(atoms: frozenset[str]) -> float:
+    """How likely one of them stands in a text: the shorter, the likelier."""
+    return sum(_EACH_LETTER ** -len(bare(atom)) for atom in atoms)
+
+
 def _is_sign(char: str) -> bool:
     return _FIRST_SIGN <= char <= _LAST_SIGN
+
+
+def needed(demand: Demand) -> int:
+    """The first mask of each way, together: a text that holds none of their atoms is not worth the whole question."""
+    return reduce(or_, (way[0] for way in demand)) if demand and all(demand) else EVERYTHING
 
 
 def possible(demand: Demand, held: int) -> bool:

@@ -159,7 +159,7 @@ def test_R001_08_the_buyers_concern_first_and_nothing_of_ours() -> None:
     assert any("meet his concern" in task and "ask for nothing" in task for task in walk.tasks())
     for purpose in {*walk.messages(), "remind_once", "refund_aftercare"}:
         for locale in ("en", "zh-Hans"):
-            verdict = rules.judge(text_of(purpose, locale), BOOK, purpose=purpose, order_id=ORDER)
+            verdict = rules.judge(text_of(purpose, locale), BOOK, purpose=purpose, order_id=ORDER, proven=True)
             assert verdict.ok, verdict
     assert "AMZ-M12" in broken(f"Order {ORDER}: we have seen your feedback.")
 
@@ -275,7 +275,7 @@ def test_R001_12_a_calm_word_after_a_day_details_on_the_third_then_the_represent
     assert any("representation" in task for task in walk.tasks())
     for purpose in ("claim_first_word", "claim_ask_details"):
         for locale in ("en", "zh-Hans"):
-            assert rules.judge(text_of(purpose, locale), BOOK, purpose=purpose, order_id=ORDER).ok
+            assert rules.judge(text_of(purpose, locale), BOOK, purpose=purpose, order_id=ORDER, proven=True).ok
     walk.did("represent", "represent", text=FACTS)
     assert walk.acts() == ["represent"]
 

@@ -13,6 +13,8 @@ from shared.durations import parse_duration
 PREFIX = "ladder_"
 """The wait for an answer to a rung of `x` is a reminder clock `ladder_x`."""
 _WAITING = "ladder_waiting"
+_OFFERED = "ladder_offered"
+"""Sums of rungs that were offered, whatever was offered in between."""
 _MONEY = ("part_refund", "coupon")
 
 
@@ -68,10 +70,16 @@ def _next(work: Working, name: str, rule: str) -> tuple[int, Rung] | None:
         return None
     rungs = work.playbook.ladders[name].rungs
     for index in range(work.ladder.get(name, 0), len(rungs)):
-        if holds(work, f"{rule}/{name}#{index + 1}", rungs[index].when):
+        if holds(work, f"{rule}/{name}#{index + 1}", rungs[index].when) and not _offered(work, rungs[index]):
             return index, rungs[index]
     work.ladder[name] = len(rungs)
     return None
+
+
+def _offered(work: Working, rung: Rung) -> bool:
+    """The same remedy of the same sum: under a ceiling two rungs may come to one, and it is told once."""
+    sum_ = _sum(work, rung)
+    return sum_ is not None and [rung.remedy, as_json(sum_)] in work.facts.get(_OFFERED, [])
 
 
 def _sum(work: Working, rung: Rung) -> Money | None:
@@ -89,6 +97,7 @@ def _propose(work: Working, name: str, index: int, rung: Rung, sum_: Money | Non
     told_only = money.capability(work, "propose") == "none"
     if sum_ is not None:
         work.put("offered", as_json(sum_))
+        work.facts[_OFFERED] = [*work.facts.get(_OFFERED, []), [rung.remedy, as_json(sum_)]]
     if "remedy" in work.playbook.fields and (told_only or rung.tell is None):
         work.put("remedy", rung.remedy)
     if told_only:

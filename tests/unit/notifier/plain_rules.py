@@ -11,7 +11,7 @@ from functools import cache
 
 from services.notifier import contacts, normalise, rules, words
 from services.notifier.disguises import undone
-from services.notifier.meanings import MEANINGS, Seen
+from services.notifier.meanings import BARGAINS, MEANINGS, Seen
 from services.notifier.rulebook import Rule, RuleBook
 from services.notifier.rules import Span, Verdict, Violation
 
@@ -41,21 +41,35 @@ def judge(
 ) -> Verdict:
     found = list(rules._shape(text, book, purpose, None))
     reading = Reading(text, known, order_id, earlier)
+    alone = Reading(text, known, order_id, ())
+    harmless = rules.harmless([one for _, one in reading.seen])
     for rule in book.rules:
         if rule.concerns(purpose, None):
             spans = {span for name in rule.detect for span in finds(name, reading, rule)}
+            sure = {span for name in rule.detect for span in finds(name, alone, rule, by_words=False)}
             for pattern in rule.patterns:
-                spans |= {*searched(pattern, reading.plain), *searched(pattern, reading.folded)}
-            for start, end in rules._outermost(spans):
-                found.append(Violation(rule.id, rule.severity, reading.spans.span(start, end), rule.about))
+                sure |= {*searched(pattern, reading.plain), *searched(pattern, reading.folded)}
+            bargained = any(
+                True
+                for name in rule.detect
+                if name in BARGAINS
+                for sight, _ in reading.seen
+                for _ in BARGAINS[name](sight, reading.earlier)
+            )
+            said_here = any(True for name in rule.detect for _ in finds(name, alone, rule))
+            for start, end in rules._outermost(spans | sure):
+                one = Violation(rule.id, rule.severity, reading.spans.span(start, end), rule.about)
+                in_doubt = harmless and not (sure or bargained) and said_here and rule.severity == "block"
+                found.append(rules.Broken(one, in_doubt).doubted().violation)
     if not found:
         found += rules.alike([one for _, one in reading.seen], book, purpose, None)
     action = "block" if any(v.severity == "block" for v in found) else "hold" if found else "send"
     return Verdict(not found, action, tuple(found[: rules._MOST]))
 
 
-def finds(name: str, reading: Reading, rule: Rule) -> Iterator[Span]:
-    for sight, text in reading.seen if name in MEANINGS else ():
+def finds(name: str, reading: Reading, rule: Rule, *, by_words: bool = True) -> Iterator[Span]:
+    """`by_words`: those too whose words may also be meant honestly."""
+    for sight, text in reading.seen if name in MEANINGS and (by_words or name not in rules.LIKE) else ():
         for start, end in MEANINGS[name](sight, reading.earlier):
             yield (start, end) if text is reading.spans else reading.spans.place(text.span(start, end))
     if name in FINDERS:

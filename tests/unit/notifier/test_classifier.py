@@ -89,8 +89,8 @@ def test_a_text_of_ours_is_not_read() -> None:
 def test_many_good_sentences_make_no_bad_one_good() -> None:
     alone = by(HINT)
     hidden = f"{KIND} {KIND} {HINT} {KIND} {KIND} {KIND}"
-    assert alone > classifier.model().bar
-    assert classifier.model().bar <= by(hidden) <= alone + 0.5
+    assert alone > 0
+    assert 0 <= by(hidden) <= alone + 0.5
 
 
 def test_where_a_list_finds_something_it_is_not_asked() -> None:

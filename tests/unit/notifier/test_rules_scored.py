@@ -52,10 +52,11 @@ def test_bad_ones_are_stopped_and_good_ones_pass(name: str, recall: float, false
     ("name", "recall", "reviews", "false_blocks", "false_holds"),
     [
         ("tuned", 0.99, 0.99, 0.01, 0.016),
-        ("held_out", 0.95, 0.93, 0.071, 0.016),
-        ("held_out_2", 0.86, 0.82, 0.108, 0.021),
-        ("held_out_3", 0.859, 0.79, 0.113, 0.017),
-        ("held_out_4", 0.843, 0.78, 0.133, 0.034),
+        ("held_out", 0.95, 0.93, 0.024, 0.071),
+        ("held_out_2", 0.873, 0.89, 0.024, 0.126),
+        ("held_out_3", 0.898, 0.89, 0.051, 0.093),
+        ("held_out_4", 0.877, 0.86, 0.044, 0.118),
+        ("held_out_5", 0.961, 0.95, 0.025, 0.161),
     ],
 )
 def test_texts_of_another_author_fare_no_worse_than_measured(
@@ -63,7 +64,7 @@ def test_texts_of_another_author_fare_no_worse_than_measured(
 ) -> None:
     """Held out: never tuned on nor trained on; docs/rules-format.md has the figures."""
     found = judged(messages.load(messages.UNSEEN / name))
-    assert {one.labelled.part for one in found} == {name.rstrip("_234")}
+    assert {one.labelled.part for one in found} == {name.rstrip("_2345")}
     of, about_reviews = figure(found), by_rule(found)["review_pressure"]
     assert of.bad >= 80 and of.good >= 120
     assert of.recall >= recall, of

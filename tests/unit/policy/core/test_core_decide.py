@@ -271,6 +271,18 @@ def test_no_rung_is_used_up_while_an_earlier_offer_is_still_to_be_made(opened: S
     assert [errand.params for errand in opened.clock("ladder_small").errands] == [{"remedy": "exchange"}]
 
 
+def test_a_sum_that_was_offered_is_not_offered_again_further_up(opened: Scene) -> None:
+    """Under a ceiling two rungs may come to the same; found by the simulation, with a person's own offer in between."""
+    small = opened.playbook.ladders["small"]
+    twice = msgspec.structs.replace(small, rungs=(small.rungs[0], *small.rungs))
+    opened.playbook = msgspec.structs.replace(opened.playbook, ladders={"small": twice})
+    opened.tell("evidence.submitted", {"what": "packing_list"})
+    opened.tell("evidence.submitted", {"what": "photo_box"})
+    opened.report("sent", opened.errand("propose"))
+    opened.report("sent", opened.act("propose", {"amount": usd("5.00")}).answered or "")
+    assert [errand.params for errand in opened.clock("ladder_small").errands] == [{"remedy": "exchange"}]
+
+
 def test_a_rung_that_waits_for_approval_is_told_of_only_then(opened: Scene) -> None:
     opened.terms = msgspec.structs.replace(opened.terms, money={"keep_item_refund_below": {"EUR": 1000}})
     opened.tell("evidence.submitted", {"what": "packing_list"})
