@@ -26,7 +26,7 @@ _LONGEST_SIGNS = 4
 _MOST_KEPT = 16_384
 _PART_OF_IT = 0.5
 """What two sentences alone are allowed to sound worse than the whole."""
-LITTLE = 24
+_LITTLE = 24
 """Grams: three words or six signs read like nothing at all."""
 _ENOUGH = 80
 """Grams: some ten words, or twenty signs."""
@@ -58,6 +58,15 @@ class Likeness(NamedTuple):
     by: float
     span: tuple[int, int]
     read: int = 0
+
+    @property
+    def reads_bad(self) -> bool:
+        return self.by >= 0 and self.read >= _LITTLE
+
+    @property
+    def reads_harmless(self) -> bool:
+        """Not like a bad one, and long enough to tell: of a few words all texts read alike."""
+        return self.by < 0 and self.read >= _ENOUGH
 
 
 class Token(NamedTuple):
@@ -93,12 +102,6 @@ def _signs(run: str) -> tuple[str, ...]:
     together = (run[n : n + size] for size in range(1, _LONGEST_SIGNS + 1) for n in range(len(run) - size + 1))
     apart = (f"{run[n]}_{gap}{run[n + gap]}" for gap in (2, 3) for n in range(len(run) - gap))
     return (*together, *apart)
-
-
-def harmless(folded: str, detectors: Set[str]) -> bool:
-    """It does not read like a bad one, and is long enough to tell: of a few words all texts read alike."""
-    like = likeness(folded, detectors)
-    return like.by < 0 and like.read >= _ENOUGH
 
 
 def likeness(folded: str, detectors: Set[str]) -> Likeness:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.notifier import classifier, contacts
+from services.notifier import contacts
 from services.notifier.classifier import likeness
 from services.notifier.disguises import Shapes, undone
 from services.notifier.lists import Lists, found_by
@@ -180,7 +180,7 @@ def alike(readings: Sequence[Text], book: RuleBook, purpose: str, phase: str | N
     rules = {name: rule for rule in reversed(book.rules) if rule.concerns(purpose, phase) for name in rule.detect}
     found = [(likeness(text.folded, rules.keys() & LIKE), text) for text in readings]
     like, text = max(found, key=lambda one: one[0].by)
-    if like.by >= 0 and like.read >= classifier.LITTLE:
+    if like.reads_bad:
         rule = rules[like.detector]
         yield Violation(rule.id, "hold", text.span(*like.span), f"reads like: {rule.about}")
 
@@ -202,7 +202,7 @@ class Broken(NamedTuple):
 
 def harmless(readings: Sequence[Text]) -> bool:
     """Unlike all that bad texts say, whatever words are in it."""
-    return all(classifier.harmless(text.folded, LIKE) for text in readings)
+    return all(likeness(text.folded, LIKE).reads_harmless for text in readings)
 
 
 def _broken(rule: Rule, reading: Reading) -> Iterator[Broken]:
@@ -216,8 +216,10 @@ def _broken(rule: Rule, reading: Reading) -> Iterator[Broken]:
     for pattern, text in reading.own.get(rule.id, ()):
         sure.update(found_by(pattern, text))
     spans = sure | meant
+    if not spans:
+        return
     in_doubt = not sure and rule.severity == "block" and not (_bargained(rule, reading) or _joined(rule, reading))
-    for start, end in _outermost(spans) if spans else ():
+    for start, end in _outermost(spans):
         yield Broken(Violation(rule.id, rule.severity, reading.text.span(start, end), rule.about), in_doubt)
 
 

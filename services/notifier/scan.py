@@ -22,6 +22,7 @@ _FIRST_SIGN, _LAST_SIGN = "\u3040", "\u9fff"
 _MOST_WORDS = 8_000
 _LONGEST_WORD = 128
 _EACH_LETTER = 6.0
+"""So many times rarer is an atom with each letter more: a guess, good enough to ask the rarer ones first."""
 _BEGINNING = 2
 """Atoms of letters are found by so many of their first letters."""
 

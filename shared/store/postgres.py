@@ -184,12 +184,9 @@ class PostgresTx(Tx):
         if not returning:
             await self._keep(table, sql, values)
             return []
-        if any(write.table is table for write in self._kept):
-            await self.send()
-        kept, self._kept = self._kept, []
-        return await self._fetch(
-            together(tuple(write.sql for write in kept), sql), [*values, *(v for write in kept for v in write.values)]
-        )
+        await self._send_if_kept(table)
+        writes, kept = self._taken()
+        return await self._fetch(together(writes, sql), [*values, *kept])
 
     async def insert_led(
         self, table: Table, rows: Sequence[Mapping[str, Any]], led: Sequence[Led], *, alone: bool = False
@@ -230,16 +227,23 @@ class PostgresTx(Tx):
         self._begun = begun
 
     async def _keep(self, table: Table, sql: str, values: Sequence[Any]) -> None:
+        await self._send_if_kept(table)
+        self._kept.append(_Write(table, sql, values))
+
+    async def _send_if_kept(self, table: Table) -> None:
         """What is sent together does not see each other's rows: of one table only one at a time."""
         if any(write.table is table for write in self._kept):
             await self.send()
-        self._kept.append(_Write(table, sql, values))
+
+    def _taken(self) -> tuple[tuple[str, ...], list[Any]]:
+        """The texts of what is kept, and all its values."""
+        kept, self._kept = self._kept, []
+        return tuple(write.sql for write in kept), [value for write in kept for value in write.values]
 
     async def _write(self, *, alone: bool = False) -> None:
         if self._kept:
-            kept, self._kept = self._kept, []
-            values = [value for write in kept for value in write.values]
-            await self._execute(together(tuple(write.sql for write in kept), None), values, alone=alone)
+            writes, values = self._taken()
+            await self._execute(together(writes, None), values, alone=alone)
 
     async def _fetch(self, sql: str, values: Sequence[Any], *, alone: bool = False) -> list[Row]:
         return [dict(row) for row in await self._ask(self._connection.fetch, sql, values, alone)]

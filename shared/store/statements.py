@@ -67,12 +67,16 @@ def together(writes: tuple[str, ...], main: str | None) -> str:
     (tests/contract/test_store_together.py).
     """
     first, *rest = (main, *writes) if main is not None else writes
-    numbered, count = [], _places(first)
+    shifted, count = list[str](), _places(first)
     for sql in rest:
-        numbered.append(_PLACE.sub(lambda found, by=count: f"${int(found[1]) + by}", sql))  # type: ignore[misc]
+        shifted.append(_shifted(sql, count))
         count += _places(sql)
-    named = ", ".join(f"w{n} AS ({sql})" for n, sql in reversed(list(enumerate(numbered))))
+    named = ", ".join(f"w{n} AS ({sql})" for n, sql in reversed(list(enumerate(shifted))))
     return f"WITH {named} {first}" if named else first
+
+
+def _shifted(sql: str, by: int) -> str:
+    return _PLACE.sub(lambda found: f"${int(found[1]) + by}", sql)
 
 
 def _places(sql: str) -> int:
