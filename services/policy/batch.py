@@ -26,7 +26,7 @@ from shared.store.session import Tx
 
 
 class Again(Exception):
-    """Another transaction was first with one of our identities: the batch is to be repeated."""
+    """Another transaction was first with what we read: the batch is to be repeated."""
 
 
 @dataclass(slots=True)
@@ -128,8 +128,7 @@ async def hold(tx: Tx, facts: Sequence[Fact], now: datetime, also: Collection[Ke
     found.orders |= {f"{account} {order_id}": (account, order_id) for account, order_id in also}
     found.known |= set(also)
     batch = Batch(tx=tx, now=now, places=found)
-    await _claim(tx, found)
-    await _read(batch, facts)
+    await _read(batch, found.keys & found.known, facts)
     _begin(batch)
     for provisional, real in sorted(found.merges):
         await _merge(batch, provisional, real)
@@ -139,20 +138,15 @@ async def hold(tx: Tx, facts: Sequence[Fact], now: datetime, also: Collection[Ke
 async def hold_free(tx: Tx, found: Places, now: datetime) -> Batch:
     """Of these places what nobody else holds now: for work that can wait."""
     batch = Batch(tx=tx, now=now, places=found)
-    await _read(batch, skip=True)
+    await _read(batch, found.keys, skip=True)
     return batch
 
 
-async def _claim(tx: Tx, found: Places) -> None:
-    """Missing references, in key order. One taken for another order meanwhile: Again."""
-    claims = [{"account": a, "ref": ref, "order_id": order} for (a, ref), order in sorted(found.refs.items())]
-    taken = await tx.insert(tables.refs, claims, on_conflict="nothing", returning=("ref",))
-    if len(taken) < len(claims) and (await store.places(tx, (), (), found.refs)).refs != found.refs:
-        raise Again
-
-
-async def _read(batch: Batch, facts: Sequence[Fact] = (), *, skip: bool = False) -> None:
-    for row in await store.lock_orders(batch.tx, batch.places.keys, skip=skip):
+async def _read(batch: Batch, keys: Collection[Key], facts: Sequence[Fact] = (), *, skip: bool = False) -> None:
+    """Of orders that nobody knows there is nothing to lock, and nothing beneath them."""
+    if not keys:
+        return
+    for row in await store.lock_orders(batch.tx, keys, skip=skip):
         order = store.read_order(row["document"])
         key = (row["account"], row["order_id"])
         batch.held[key] = Held(order, order, row["version"], row["first_seen_at"])
@@ -195,21 +189,22 @@ async def _merge(batch: Batch, provisional: Key, real: Key) -> None:
 
 
 async def write(batch: Batch, shard: int) -> None:
-    """All rows of the batch, as few statements as the store can.
+    """All rows of the batch, as few statements as the store can: a batch of nothing but news is a single one, and its own
+    transaction.
 
-    What changes lies under our locks. What is new goes together, its orders first: whoever was before us with one of them is
-    waited for there, in key order, so that two batches with the same new orders never wait for each other crosswise.
+    What changes lies under our locks. What is new follows, its orders first: whoever was before us with one of them is
+    waited for there, in key order, so that two batches with the same new orders never wait for each other crosswise; then
+    the insert raises, and the batch is repeated.
     """
     tx, out = batch.tx, batch.out
     changed, fresh = await _orders(batch)
     await tx.update(tables.orders, ("account", "order_id"), changed)
+    await tx.insert(tables.orders, fresh)
     new_cases = await _write_cases(batch)
-    if fresh and changed:
-        await tx.send()
+    await tx.insert(tables.refs, _claims(batch.places))
     if out.tasks or out.closed_tasks:
-        await _put_orders(tx, fresh)
+        await tx.send()
         await _write_tasks(batch)
-        fresh = []
     for fact, fault in out.parked:
         await parked.park(tx, tables.parked, fact_event(fact), fault, batch.now, attempts=1)
     await tx.insert(tables.cases, new_cases)
@@ -219,8 +214,6 @@ async def write(batch: Batch, shard: int) -> None:
     await tx.insert(tables.case_events, out.case_events, on_conflict="nothing")
     await store.count(tx, _sums(out.counts), shard)
     await deadlines.count(tx, out.deadlines, shard)
-    await _put_orders(tx, fresh)
-    await tx.send()
 
 
 def fact_event(fact: Fact) -> Event:
@@ -251,10 +244,8 @@ async def _orders(batch: Batch) -> tuple[list[Row], list[Row]]:
     return changed, fresh
 
 
-async def _put_orders(tx: Tx, fresh: Sequence[Row]) -> None:
-    done = await tx.insert(tables.orders, fresh, on_conflict="nothing", returning=("order_id",))
-    if len(done) < len(fresh):
-        raise Again
+def _claims(found: Places) -> list[Row]:
+    return [{"account": a, "ref": ref, "order_id": order} for (a, ref), order in sorted(found.refs.items())]
 
 
 async def _write_cases(batch: Batch) -> list[Row]:

@@ -24,7 +24,7 @@ class Places:
     cases: set[str] = field(default_factory=set)
     """Ids of the cases that the facts name, by id or by identity."""
     known: set[Key] = field(default_factory=set)
-    """Orders that a case or a reference in the database led to: they are there, or were merged away meanwhile."""
+    """Orders of which the database knows: they are there, or were merged away meanwhile."""
     refs: dict[Key, str] = field(default_factory=dict)
     """References that are new: (account, `name=value`) -> order id."""
 
@@ -60,13 +60,13 @@ async def find(tx: Tx, facts: Sequence[Fact]) -> Places:
         {f.case_id for f in facts if f.case_id},
         (i for f in facts if (i := identity(f))),
         ((f.account, ref) for f in facts for ref in ref_names(f)),
+        ((f.account, f.order_id or strongest_reference(f)) for f in facts),
     )
     where = {(row["account"], row["id"]): row["order_id"] for row in found.cases}
     of = {(row["account"], row["kind"], row["external_id"]): row for row in found.cases}
     known = found.refs
-    places = Places(
-        cases={row["id"] for row in found.cases}, known={(row["account"], row["order_id"]) for row in found.cases}
-    )
+    places = Places(cases={row["id"] for row in found.cases}, known=found.orders)
+    places.known.update((row["account"], row["order_id"]) for row in found.cases)
     places.known.update((account, order_id) for (account, _), order_id in known.items())
     told = _told_here(facts)
     for fact in facts:
@@ -98,6 +98,7 @@ def _join(places: Places) -> None:
 
     places.merges = {(key, stays(key)) for key in into if stays(key) != key}
     places.orders = {id_: stays(key) for id_, key in places.orders.items()}
+    places.refs = {(account, ref): stays((account, order))[1] for (account, ref), order in places.refs.items()}
 
 
 def _place(places: Places, fact: Fact, at: str | None, known: dict[Key, str], told: dict[Key, str]) -> None:

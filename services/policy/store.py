@@ -37,11 +37,15 @@ class Found(NamedTuple):
     """Columns `id, account, kind, external_id, order_id`."""
     refs: dict[Key, str]
     """(account, `name=value`) -> order id."""
+    orders: set[Key]
+    """Those that are there."""
 
 
-async def places(tx: Tx, ids: Collection[str], identities: Iterable[Identity], refs: Iterable[Key]) -> Found:
+async def places(
+    tx: Tx, ids: Collection[str], identities: Iterable[Identity], refs: Iterable[Key], orders: Iterable[Key]
+) -> Found:
     """One statement for all of it."""
-    named, known = sorted(set(identities)), sorted(set(refs))
+    named, known, told_of = sorted(set(identities)), sorted(set(refs)), sorted(set(orders))
     parts, told = list[str](), dict[str, Any]()
     if ids:
         parts.append(f"{_PLACE} WHERE {tx.any_of('id', 'ids')}")
@@ -53,9 +57,17 @@ async def places(tx: Tx, ids: Collection[str], identities: Iterable[Identity], r
         where = tx.among(("account", "ref"), "ref")
         parts.append(f"SELECT NULL AS id, account, ref AS kind, NULL AS external_id, order_id FROM refs WHERE {where}")
         told |= tx.tuples("ref", known)
-    rows = await tx.rows(" UNION ALL ".join(parts), **told) if parts else []
-    orders = {(row["account"], row["kind"]): row["order_id"] for row in rows if row["id"] is None}
-    return Found([row for row in rows if row["id"] is not None], orders)
+    if told_of:
+        where = tx.among(("account", "order_id"), "order")
+        parts.append(f"SELECT NULL AS id, account, NULL AS kind, NULL AS external_id, order_id FROM orders WHERE {where}")
+        told |= tx.tuples("order", told_of)
+    rows = await tx.peek(" UNION ALL ".join(parts), **told) if parts else []
+    of_orders = [row for row in rows if row["id"] is None]
+    return Found(
+        [row for row in rows if row["id"] is not None],
+        {(row["account"], row["kind"]): row["order_id"] for row in of_orders if row["kind"] is not None},
+        {(row["account"], row["order_id"]) for row in of_orders if row["kind"] is None},
+    )
 
 
 async def lock_orders(tx: Tx, keys: Iterable[Key], *, skip: bool = False) -> Sequence[RowMapping]:

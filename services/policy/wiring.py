@@ -37,6 +37,8 @@ from shared.store.session import Database
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _SOURCE = "/amends/policy"
+_CASES_EVERY = 0.25
+"""Seconds between two messages of one kind of case news: it is for others to listen to, and nothing here waits for it."""
 Reload = Callable[[], Config]
 
 
@@ -69,7 +71,8 @@ class PolicyService:
         self.database = Database(url)
         charts = shipped.read_all(config.registry, config.playbooks)
         self.world = World(Playbooks(charts), TermsBook(config, config.registry), process.partitions)
-        feeds = [Feed(tables.outbound, OUTBOUND, _SOURCE), Feed(tables.case_events, CASES, _SOURCE, "key")]
+        told = Feed(tables.case_events, CASES, _SOURCE, "key", gather=_CASES_EVERY)
+        feeds = [Feed(tables.outbound, OUTBOUND, _SOURCE), told]
         self.relay = Relay(self.database, bus, feeds, clock)
         self.policy = Policy(self.database, self.world, self.relay, clock, metrics)
         self.operators = Operators(self.policy)

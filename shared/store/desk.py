@@ -17,6 +17,9 @@ class Lane:
 
     rows: deque[Row] = field(default_factory=deque)
     under_way: int = 0
+    sent_at: float = float("-inf")
+    waits: bool = False
+    """For company: it is looked at again when its pause is over."""
 
 
 class Desk(Generic[F]):

@@ -22,8 +22,12 @@ from shared.store.statements import columnwise, insertion, led_insertion, number
 from shared.store.tx import Led, OnConflict, Row, Tx, Watch, ending
 
 T = TypeVar("T")
-_PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
-"""Rows are looked up by keys. A plan is kept for long, and one made while a table was small would read it whole each time."""
+_PLANS = {
+    "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}  # fmt: skip
+"""Rows are looked up by keys. A statement is planned once and not for each of its values, which costs as much as running it;
+a plan made while a table was small must not read it whole each time."""
 _MANY_QUERIES = 1 << 30
 _CLOSING = 5.0
 _ANSWER = 15.0
@@ -130,13 +134,17 @@ class PostgresTx(Tx):
 
     def __init__(self, connection: Any, watch: Watch | None, *, reading: bool = False) -> None:
         self._connection, self._watch, self._reading = connection, watch, reading
-        self._begun: Any = None
+        self._begun = False
         self._kept: list[_Write] = []
 
     async def rows(self, sql: str, **params: Any) -> Sequence[Row]:
         await self.send()
         text, names = numbered(sql)
         return await self._fetch(text, [params[name] for name in names])
+
+    async def peek(self, sql: str, **params: Any) -> Sequence[Row]:
+        text, names = numbered(sql)
+        return await self._fetch(text, [params[name] for name in names], alone=True)
 
     async def run(self, sql: str, **params: Any) -> int:
         await self.send()
@@ -146,7 +154,8 @@ class PostgresTx(Tx):
     async def in_turn(self, names: Iterable[str]) -> None:
         keys = sorted({int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True) for name in names})
         if keys:
-            await self.rows("SELECT pg_advisory_xact_lock(k) FROM unnest(CAST(:keys AS bigint[])) AS t(k)", keys=keys)
+            await self.send()
+            await self._say(f"SELECT pg_advisory_xact_lock(k) FROM unnest('{{{','.join(map(str, keys))}}}'::bigint[]) AS t(k)")
 
     async def later(self, table: Table, sql: str, **params: Any) -> None:
         text, names = numbered(sql)
@@ -212,19 +221,14 @@ class PostgresTx(Tx):
         await self._write(alone=True)
 
     async def commit(self) -> None:
-        if self._begun is not None:
-            await _sent("COMMIT", self._connection, self._begun.commit)
+        if self._begun:
+            await _sent("COMMIT", self._connection, self._connection.execute, "COMMIT")
 
     async def roll_back(self) -> None:
         """Where that fails, the connection is of no more use: `_cleared` sees to it."""
-        if self._begun is not None:
+        if self._begun:
             with suppress(*faults.ASYNCPG, OSError):
-                await self._begun.rollback()
-
-    async def _begin(self) -> None:
-        begun = self._connection.transaction()
-        await begun.start()
-        self._begun = begun
+                await self._connection.execute("ROLLBACK")
 
     async def _keep(self, table: Table, sql: str, values: Sequence[Any]) -> None:
         await self._send_if_kept(table)
@@ -254,11 +258,19 @@ class PostgresTx(Tx):
         return int(count) if count.isdigit() else 0
 
     async def _ask(self, how: Callable[..., Any], sql: str, values: Sequence[Any], alone: bool) -> Any:
-        if self._begun is None and not self._reading and not alone:
-            await _sent("BEGIN", self._connection, self._begin)
+        if not self._begun and not self._reading and not alone:
+            await self._say()
         if self._watch is not None:
             self._watch(sql)
         return await _sent(sql, self._connection, how, sql, *values)
+
+    async def _say(self, sql: str = "") -> None:
+        """What has no values goes in one round trip with the beginning of the transaction."""
+        if self._watch is not None and sql:
+            self._watch(sql)
+        said = sql if self._begun else f"BEGIN; {sql}"
+        self._begun = True
+        await _sent(said, self._connection, self._connection.execute, said)
 
 
 async def _sent(sql: str, connection: Any, work: Callable[..., Any], *args: Any) -> Any:

@@ -2,7 +2,7 @@
 
 Rows come straight from memory after their commit (`hand_over`), many to one message: what comes while a message of its
 partition is under way goes together into the next, and a second one is under way with it only when it is full. So messages
-grow with the load, and order holds while all is well. What memory did not take or the bus refused is found again by the
+grow with the load, and order holds while all is well. A feed that nobody waits for may gather longer (`Feed.gather`). What memory did not take or the bus refused is found again by the
 sweeper: it is then published from the table, oldest first, until that has caught up.
 """
 
@@ -64,12 +64,14 @@ class Feed:
     """A table whose rows are events: its primary key, `id, type, subject, body, created_at, published_at`.
 
     `key_column` holds the routing key (`partition` on a partitioned exchange). `source` is the CloudEvents source.
+    `gather`: real seconds between two messages of one routing key: a lone row goes at once, what comes soon after it together.
     """
 
     table: Table
     exchange: str
     source: str
     key_column: str = "partition"
+    gather: float = 0.0
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -122,8 +124,8 @@ class Relay:
 
     async def stop(self) -> None:
         """Waits a little for confirmations; what is not confirmed stays in its table."""
-        self._stop.set()
         self.kick()
+        self._stop.set()
         self._to_mark.set()
         for desk in self._desks.values():
             self._drop(desk)
@@ -133,7 +135,11 @@ class Relay:
         self._workers = []
 
     def kick(self) -> None:
-        """What is confirmed is marked, and the table looked at, without waiting."""
+        """What gathers goes out, what is confirmed is marked, and the table is looked at, without waiting."""
+        for desk in self._desks.values():
+            for key, lane in desk.lanes.items():
+                if lane.waits:
+                    self._fill(desk, key, hurry=True)
         self._kicked.set()
         self._hurried.set()
 
@@ -193,14 +199,30 @@ class Relay:
 
     # from memory
 
-    def _fill(self, desk: Desk[Feed], key: str) -> None:
+    def _fill(self, desk: Desk[Feed], key: str, *, hurry: bool = False) -> None:
         """A second message follows at once only when it is a full one: what comes meanwhile goes together."""
         lane = desk.lanes[key]
         while lane.rows and (not lane.under_way or (lane.under_way < _WINDOW and len(lane.rows) >= MAX_EVENTS)):
+            if not hurry and len(lane.rows) < MAX_EVENTS and self._gathers(desk, key):
+                return
             lane.under_way += 1
+            lane.sent_at = monotonic()
             task = asyncio.create_task(self._send_held(desk, key, cut(lane.rows)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _gathers(self, desk: Desk[Feed], key: str) -> bool:
+        """It is too soon for the next message of this key: it goes when the pause is over."""
+        lane = desk.lanes[key]
+        wait = lane.sent_at + desk.feed.gather - monotonic()
+        if wait > 0 and not lane.waits:
+            lane.waits = True
+            asyncio.get_running_loop().call_later(wait, self._gathered, desk, key)
+        return wait > 0
+
+    def _gathered(self, desk: Desk[Feed], key: str) -> None:
+        desk.lanes[key].waits = False
+        self._fill(desk, key)
 
     async def _send_held(self, desk: Desk[Feed], key: str, rows: list[Row]) -> None:
         try:

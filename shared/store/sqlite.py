@@ -169,6 +169,9 @@ class SqliteTx(Tx):
     async def rows(self, sql: str, **params: Any) -> Sequence[Row]:
         return await self._do(sql, lambda: self._hand.fetch(sql, _bound(params)))
 
+    async def peek(self, sql: str, **params: Any) -> Sequence[Row]:
+        return await self.rows(sql, **params)
+
     async def run(self, sql: str, **params: Any) -> int:
         return await self._do(sql, lambda: self._hand.execute(sql, _bound(params)).rowcount)
 

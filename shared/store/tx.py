@@ -32,6 +32,10 @@ class Tx:
     async def rows(self, sql: str, **params: Any) -> Sequence[Row]:
         raise NotImplementedError
 
+    async def peek(self, sql: str, **params: Any) -> Sequence[Row]:
+        """As `rows`, for what is checked again later: it does not begin the transaction."""
+        raise NotImplementedError
+
     async def row(self, sql: str, **params: Any) -> Row | None:
         """The first, None where there is none."""
         found = await self.rows(sql, **params)
