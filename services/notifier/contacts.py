@@ -8,6 +8,7 @@ from typing import NamedTuple
 import phonenumbers
 from linkify_it import LinkifyIt  # type: ignore[import-untyped]
 
+from services.notifier.normalise import normalise
 from services.notifier.scan import Index, possible
 from services.notifier.words import ENDS, MAIL_HOSTS, any_of, number_words
 
@@ -52,9 +53,23 @@ _MAYBE_LINK = re.compile(r"[.][a-z\u0080-\u2fff]|//|\d\.\d+\.\d+\.\d|www")
 _DOT_FIRST = re.compile(r"^\.")
 _MAYBE_URL = re.compile(r"/\s?/|www")
 _SURE_TLD = r"(?:com|net|org|cn|ru|io|shop|store|top|xyz|site|club|vip|biz|eu)"
+_MORE_TLDS = """
+    app berlin boutique click club dev fashion hamburg koeln life link live london market moscow nyc online page paris shopping
+    site space store tech tokyo top vip website wien world xyz онлайн рус рф сайт москва
+"""
+"""Those the library does not know by itself."""
+_DISGUISED = re.compile(
+    r"(?<![^\W_])[a-z0-9][a-z0-9\-]{2,60}"
+    rf"(?:[*•·]{_SURE_TLD}\b|\.c0m\b|(?:,|\.\s)(?:com|net|org)(?=\s*(?:$|[/.!?\n])))"
+    rf"|\bwww\s+[a-z0-9][a-z0-9\-]+\s+{_SURE_TLD}\b|\bwww[a-z0-9\-]{{4,}}(?:com|net|org|ru|de)\b"
+    r"|(?<!\w)(?:\w\s){3,40}\.\s?c\s?o\s?m\b"
+    r"|(?<!\w)(?:t|wa)\s?\.\s?me\s?/|\bbit\s?[.\-]?\s?ly\b|\btinyurl\b"
+    r"|([¥$€])[a-z0-9]{9,13}\1"
+)
+"""An address, though not written as one; the last is the password that opens a page in a marketplace's app."""
 _NO_HOST = re.compile(r"[\u3040-\u9fff]|:(?!/)")
 """What begins or ends an address though no space is there."""
-_URL = re.compile(r"(?:h\s?t\s?t\s?p\s?s?|hxxps?)\s?:\s?/\s?/\s?[^\s]+|\bwww\s?\.\s?[^\s]+")
+_URL = re.compile(r"(?:h\s?t\s?t\s?p\s?s?|h[x*]{2}ps?)\s?:\s?/\s?/\s?[^\s]+|\bwww\s?\.\s?[^\s]+")
 _IP = re.compile(r"//\[?[0-9a-f:.]+\]?")
 _BANK = re.compile(r"(?<![\da-z])(?<!\d[\s\-])\d(?:[\s\-]?\d){12,18}(?![\da-z]|[\s\-]\d)")
 _MAYBE_IBAN = re.compile(r"[a-z]{2}\d{2}")
@@ -99,7 +114,8 @@ def spoken() -> Spoken:
         re.compile(dot_word),
         re.compile(
             rf"[a-z0-9][a-z0-9\-]{{1,60}}(?:(?:\s\.\s?|\s?[\[({{<]\s*(?:dot|点|\.)\s*[\])}}>]\s?|\s+dot\s+|\s?点\s?){_TLD}"
-            rf"|(?:{_BRACKETED.format(dot)}|\s+{dot}\s+|\s?ドット\s?){_SURE_TLD})\b(?:/\S*)?"
+            rf"|{_BRACKETED.format(dot)}{_TLD}|\s?ドット\s?jp"
+            rf"|(?:{_RULED.format(dot)}|\s+{dot}\s+|\s?ドット\s?){_SURE_TLD})\b(?:/\S*)?"
             rf"|(?<![^\W_])[^\W_][\w\-]{{1,60}}\s+{any_of('dotted')}"
         ),
         re.compile(
@@ -124,13 +140,14 @@ class Maybe(NamedTuple):
     link: bool
     url: bool
     dot: bool
+    disguised: bool
     iban: bool
 
     def detectors(self, digits: int) -> Iterator[str]:
         """Those that may find anything; `digits`: how many there are in the masked text."""
         if self.mails or self.spoken or self.han_digit or digits >= _DIGITS[0]:
             yield "contact"
-        if self.link or self.url or self.dot:
+        if self.link or self.url or self.dot or self.disguised:
             yield "link"
         if self.iban or digits >= _DIGITS_OF_BANK:
             yield "off_platform_payment"
@@ -145,6 +162,7 @@ class Signs:
         self._date, self._link, self._iban = map(index.gate, (_DATE, _MAYBE_LINK, _MAYBE_IBAN))
         self._spoken, self._dot_first = index.gate(_number_word()), index.gate(_DOT_FIRST)
         self._url, self._dot = index.add(_MAYBE_URL), index.add(spoken().maybe_dot_word)
+        self._disguised = index.add(_DISGUISED)
         self.maybe = lru_cache(maxsize=1024)(self._maybe)
 
     def _maybe(self, held: int) -> Maybe:
@@ -159,6 +177,7 @@ class Signs:
             bool(self._link & held),
             possible(self._url, held),
             bool(self._dot_first & held) or possible(self._dot, held),
+            possible(self._disguised, held),
             bool(self._iban & held),
         )
 
@@ -287,7 +306,9 @@ def _valid(number: str, region: str | None) -> bool:
 
 @lru_cache(maxsize=1)
 def _linkify() -> LinkifyIt:
-    return LinkifyIt(options={"fuzzy_link": True, "fuzzy_email": False, "fuzzy_ip": True})
+    found = LinkifyIt(options={"fuzzy_link": True, "fuzzy_email": False, "fuzzy_ip": True})
+    found.tlds([normalise(one).folded for one in _MORE_TLDS.split()], keep_old=True)
+    return found
 
 
 def links(text: str, allow_hosts: tuple[str, ...], maybe: Maybe) -> Iterator[Span]:
@@ -302,7 +323,7 @@ def links(text: str, allow_hosts: tuple[str, ...], maybe: Maybe) -> Iterator[Spa
             yield (match.index, match.last_index)
     url = maybe.url and _MAYBE_URL.search(text)
     dot = maybe.dot and spoken().maybe_dot.search(text)
-    for pattern, wanted in ((_URL, url), (spoken().bare_dot, dot), (_IP, url)):
+    for pattern, wanted in ((_URL, url), (spoken().bare_dot, dot), (_IP, url), (_DISGUISED, maybe.disguised)):
         for found in pattern.finditer(text) if wanted else ():
             if not any(start <= found.start() < end or found.start() <= start < found.end() for start, end in taken):
                 yield found.span()

@@ -285,9 +285,9 @@ def _link(reading: Reading, rule: Rule) -> Iterator[Span]:
 
 
 _TWO_SENTENCES = re.compile(
-    r"[^\W\d_]+\.(?:It|Is|In|So|To|Me|My|At|Am|As|Be|Do|No|Us|Es|De|La|Se|Si|Su|Tu|Il|Ne|Ma|Ce|En|Er|Im|Et|Os|Na|Por)"
+    r"[^\W\d_]+\.(?:[A-ZÀ-Þ][a-zà-ÿ]|Por|App|Live|Life|Space|Top|World)|(?i:art|ref|kd|best)\.(?i:nr|no)\.?|[\d.]+\.\w+"
 )
-"""A full stop without its space, no address: `refund.It`."""
+"""A full stop without its space, or behind what is shortened; no address: `refund.It`, `Art.Nr.`, `5.5.in`."""
 
 
 def _bank_numbers(reading: Reading, _rule: Rule) -> Iterator[Span]:

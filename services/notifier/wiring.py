@@ -75,7 +75,9 @@ class Notifier:
         self._process, self._clock, self._bus, self._metrics, self._reload = process, clock, bus, metrics, reload
         url = process.database_url(self.name)
         self.database = Database(url)
-        self.relay = Relay(self.database, bus, [Feed(tables.results, FACTS, "/amends/notifier", gather=_RESULTS_EVERY)], clock)
+        self.relay = Relay(
+            self.database, bus, [Feed(tables.results, FACTS, "/amends/notifier", gather=_RESULTS_EVERY)], clock
+        )
         self._composer = _composer(config)
         self.faults = Faults()
         self._settings = settings

@@ -59,7 +59,9 @@ async def places(
         told |= tx.tuples("ref", known)
     if told_of:
         where = tx.among(("account", "order_id"), "order")
-        parts.append(f"SELECT NULL AS id, account, NULL AS kind, NULL AS external_id, order_id FROM orders WHERE {where}")
+        parts.append(
+            f"SELECT NULL AS id, account, NULL AS kind, NULL AS external_id, order_id FROM orders WHERE {where}"
+        )
         told |= tx.tuples("order", told_of)
     rows = await tx.peek(" UNION ALL ".join(parts), **told) if parts else []
     of_orders = [row for row in rows if row["id"] is None]

@@ -1,5 +1,6 @@
 """What the relay holds of one feed in memory: rows that wait by routing key, under way, and confirmed but not yet marked."""
 
+import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,8 @@ class Lane:
     rows: deque[Row] = field(default_factory=deque)
     under_way: int = 0
     sent_at: float = float("-inf")
-    waits: bool = False
-    """For company: it is looked at again when its pause is over."""
+    timer: asyncio.TimerHandle | None = None
+    """Its rows wait for company until then."""
 
 
 class Desk(Generic[F]):

@@ -155,7 +155,9 @@ class PostgresTx(Tx):
         keys = sorted({int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True) for name in names})
         if keys:
             await self.send()
-            await self._say(f"SELECT pg_advisory_xact_lock(k) FROM unnest('{{{','.join(map(str, keys))}}}'::bigint[]) AS t(k)")
+            await self._say(
+                f"SELECT pg_advisory_xact_lock(k) FROM unnest('{{{','.join(map(str, keys))}}}'::bigint[]) AS t(k)"
+            )
 
     async def later(self, table: Table, sql: str, **params: Any) -> None:
         text, names = numbered(sql)

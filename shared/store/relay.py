@@ -2,8 +2,9 @@
 
 Rows come straight from memory after their commit (`hand_over`), many to one message: what comes while a message of its
 partition is under way goes together into the next, and a second one is under way with it only when it is full. So messages
-grow with the load, and order holds while all is well. A feed that nobody waits for may gather longer (`Feed.gather`). What memory did not take or the bus refused is found again by the
-sweeper: it is then published from the table, oldest first, until that has caught up.
+grow with the load, and order holds while all is well. A feed that nobody waits for may gather longer (`Feed.gather`). What
+memory did not take or the bus refused is found again by the sweeper: it is then published from the table, oldest first,
+until that has caught up.
 """
 
 import asyncio
@@ -138,7 +139,7 @@ class Relay:
         """What gathers goes out, what is confirmed is marked, and the table is looked at, without waiting."""
         for desk in self._desks.values():
             for key, lane in desk.lanes.items():
-                if lane.waits:
+                if lane.timer is not None:
                     self._fill(desk, key, hurry=True)
         self._kicked.set()
         self._hurried.set()
@@ -203,7 +204,9 @@ class Relay:
         """A second message follows at once only when it is a full one: what comes meanwhile goes together."""
         lane = desk.lanes[key]
         while lane.rows and (not lane.under_way or (lane.under_way < _WINDOW and len(lane.rows) >= MAX_EVENTS)):
-            if not hurry and len(lane.rows) < MAX_EVENTS and self._gathers(desk, key):
+            wait = 0.0 if hurry or len(lane.rows) >= MAX_EVENTS else lane.sent_at + desk.feed.gather - monotonic()
+            if wait > 0:
+                lane.timer = lane.timer or asyncio.get_running_loop().call_later(wait, self._gathered, desk, key)
                 return
             lane.under_way += 1
             lane.sent_at = monotonic()
@@ -211,18 +214,9 @@ class Relay:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _gathers(self, desk: Desk[Feed], key: str) -> bool:
-        """It is too soon for the next message of this key: it goes when the pause is over."""
-        lane = desk.lanes[key]
-        wait = lane.sent_at + desk.feed.gather - monotonic()
-        if wait > 0 and not lane.waits:
-            lane.waits = True
-            asyncio.get_running_loop().call_later(wait, self._gathered, desk, key)
-        return wait > 0
-
     def _gathered(self, desk: Desk[Feed], key: str) -> None:
-        desk.lanes[key].waits = False
-        self._fill(desk, key)
+        desk.lanes[key].timer = None
+        self._fill(desk, key, hurry=True)
 
     async def _send_held(self, desk: Desk[Feed], key: str, rows: list[Row]) -> None:
         try:

@@ -133,7 +133,13 @@ def links(reading: Reading, rule: Rule) -> Iterator[Span]:
         if match.schema not in ("", "https:") or not contacts._allowed(contacts._host(match.url), rule.allow_hosts):
             yield (match.index, match.last_index)
     url, dot = contacts._MAYBE_URL, contacts.spoken().maybe_dot
-    for pattern, maybe in ((contacts._URL, url), (contacts.spoken().bare_dot, dot), (contacts._IP, url)):
+    patterns = (
+        (contacts._URL, url),
+        (contacts.spoken().bare_dot, dot),
+        (contacts._IP, url),
+        (contacts._DISGUISED,) * 2,
+    )
+    for pattern, maybe in patterns:
         for found in pattern.finditer(text) if maybe.search(text) else ():
             if not any(start <= found.start() < end or found.start() <= start < found.end() for start, end in taken):
                 yield found.span()

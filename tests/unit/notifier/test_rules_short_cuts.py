@@ -133,7 +133,8 @@ def test_what_the_shipped_templates_say_is_judged_alike(every: int) -> None:
 
 def other_patterns() -> list[re.Pattern[str]]:
     spoken = contacts.spoken()
-    return [*spoken.mails, *spoken.mail_marks, contacts._AMOUNT, spoken.maybe_dot_word, contacts._MAYBE_URL]
+    return [*spoken.mails, *spoken.mail_marks, contacts._AMOUNT, spoken.maybe_dot_word, contacts._MAYBE_URL,
+            contacts._DISGUISED]  # fmt: skip
 
 
 def test_what_every_listed_pattern_finds_holds_what_it_demands() -> None:
