@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -140,6 +141,39 @@ async def test_many_rows_travel_in_few_messages_in_order(store: Database, clock:
     assert bus.most_under_way > 4, "publishes are pipelined"
     assert await relay.pending() == 0
     await relay.stop()
+
+
+@pytest.mark.asyncio
+async def test_a_feed_that_nobody_waits_for_gathers_what_comes_soon_after_the_first(
+    store: Database, clock: TestClock
+) -> None:
+    bus = Recorder()
+    relay = await running(store, bus, clock, replace(FACT_FEED, gather=0.2))
+    for n in (0, 4, 8, 1):
+        relay.hand_over(await commit(store, facts(n)))
+    await until(lambda: bus.ids() == ["f00000", "f00001"], what="a lone one of each key goes at once")
+    await until(lambda: not relay.busy)
+    assert [len(events) for _, _, events in bus.messages] == [1, 1, 2]
+    assert bus.ids("0") == ["f00000", "f00004", "f00008"]
+    await relay.stop()
+
+
+@pytest.mark.asyncio
+async def test_what_gathers_is_sent_when_asked_for_and_before_a_stop(store: Database, clock: TestClock) -> None:
+    bus = Recorder()
+    relay = await running(store, bus, clock, replace(FACT_FEED, gather=60.0))
+    relay.hand_over(await commit(store, facts(0)))
+    await until(lambda: not relay.busy or bool(bus.ids()))
+    for n, send in ((4, relay.kick), (8, None)):
+        relay.hand_over(await commit(store, facts(n)))
+        if send is not None:
+            await until(lambda: bus.under_way == 0)
+            send()
+            await until(lambda: len(bus.ids()) == 2)
+    await until(lambda: bus.under_way == 0)
+    await relay.stop()
+    assert bus.ids() == ["f00000", "f00004", "f00008"]
+    assert await relay.pending() == 0
 
 
 @pytest.mark.asyncio

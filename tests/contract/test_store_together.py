@@ -53,6 +53,23 @@ async def test_writes_of_several_tables_are_one_statement_with_the_last_that_ans
     assert not tx.postgres or len(heard) == 1, heard
 
 
+async def test_what_is_read_ahead_does_not_begin_the_transaction(store: Database) -> None:
+    heard: list[str] = []
+    store.watch(heard.append)
+    async with store.transaction() as tx:
+        if tx.postgres:
+            (mine,) = await tx.peek("SELECT pg_backend_pid() AS pid")
+            async with store.reading() as other:
+                seen = await other.row("SELECT state FROM pg_stat_activity WHERE pid = :pid", pid=mine["pid"])
+            assert seen is not None and seen["state"] == "idle"
+            heard.clear()
+        await tx.insert(ONE, [row("a")])
+        await tx.insert(TWO, [row("b")])
+    store.watch(None)
+    assert len(heard) == (1 if tx.postgres else 2), heard
+    assert (await ids(store, ONE), await ids(store, TWO)) == ({"a": 1}, {"b": 1})
+
+
 async def test_what_asks_afterwards_finds_what_was_written(store: Database) -> None:
     async with store.transaction() as tx:
         await tx.insert(ONE, [row("a")])

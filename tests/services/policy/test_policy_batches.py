@@ -23,8 +23,8 @@ from tests.services.policy.policy_stage import Stage, event, opening, staged, to
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio
-STATEMENTS = {"postgresql": (4, 4), "sqlite": (10, 9)}
-"""Of one batch besides BEGIN and COMMIT: of new orders and cases, and of known ones."""
+STATEMENTS = {"postgresql": (2, 4), "sqlite": (8, 9)}
+"""Of one batch: of new orders and cases, and of known ones, these besides BEGIN and COMMIT."""
 
 
 async def statements(rig: Rig, facts: Sequence[Fact]) -> int:
