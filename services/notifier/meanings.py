@@ -14,6 +14,7 @@ Search = Callable[[str], Iterable[Span]]
 _BREAK = re.compile(r"[!?\n;]|\.(?=\s|$|[^\x00-\x7f])")
 _JUST_BEFORE = 20
 _NEVER = 50
+_NEEDLESS = 25
 _HONEST = ("no_strings", "not_ours")
 """No condition is meant, or it is said of others."""
 _BACK = 160
@@ -223,10 +224,17 @@ def _personal_data(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
     for span in seen.spans("personal_data"):
         if (
             not _never(seen, span)
+            and not _needless(seen, span)
             and not seen.beside(span, "shown")
             and (seen.beside(span, "ask") or not seen.beside(span, "paid_with"))
         ):
             yield span
+
+
+def _needless(seen: Seen, span: Span) -> bool:
+    """It is said right after that this is not needed."""
+    after = (found for found in seen.spans("not_needed") if 0 <= found[0] - span[1] <= _NEEDLESS)
+    return any(not re.search(r"[,;:.!?\n]", seen.text[span[1] : found[0]]) for found in after)
 
 
 def _never(seen: Seen, span: Span) -> bool:

@@ -18,7 +18,11 @@ NOT_SCORED = frozenset({"no_order_id", "review_mention"})
 ORDER, KNOWN_IDS = "8012345678901234", ("LP00123456789012",)
 OF_SHAPE = frozenset({"emoji", "html"})
 """What only some marketplaces forbid: looked for in a set that names it."""
-_HOSTS = ["aliexpress.com", "17track.net"]
+_HOSTS = [
+    "17track.net", "aliexpress.com", "amazon.co.jp", "amazon.co.uk", "amazon.com", "amazon.com.br", "amazon.de", "amazon.es",
+    "amazon.fr", "amazon.it", "dhgate.com", "ozon.ru", "pinduoduo.com", "yangkeduo.com",
+]  # fmt: skip
+"""The marketplaces' own: a set does not say on which of them its texts are sent."""
 _HELD_OUT = 2
 """Of five parts."""
 

@@ -52,11 +52,12 @@ def test_bad_ones_are_stopped_and_good_ones_pass(name: str, recall: float, false
     ("name", "recall", "reviews", "false_blocks", "false_holds"),
     [
         ("tuned", 0.99, 0.99, 0.01, 0.016),
-        ("held_out", 0.95, 0.93, 0.024, 0.071),
-        ("held_out_2", 0.873, 0.89, 0.024, 0.126),
-        ("held_out_3", 0.898, 0.89, 0.051, 0.093),
-        ("held_out_4", 0.877, 0.86, 0.044, 0.118),
-        ("held_out_5", 0.961, 0.95, 0.025, 0.161),
+        ("held_out", 0.95, 0.93, 0.024, 0.079),
+        ("held_out_2", 0.905, 0.91, 0.021, 0.128),
+        ("held_out_3", 0.912, 0.89, 0.051, 0.082),
+        ("held_out_4", 0.896, 0.89, 0.039, 0.123),
+        ("held_out_5", 0.961, 0.96, 0.022, 0.158),
+        ("held_out_6", 0.98, 0.95, 0.0, 0.134),
     ],
 )
 def test_texts_of_another_author_fare_no_worse_than_measured(
@@ -64,7 +65,7 @@ def test_texts_of_another_author_fare_no_worse_than_measured(
 ) -> None:
     """Held out: never tuned on nor trained on; docs/rules-format.md has the figures."""
     found = judged(messages.load(messages.UNSEEN / name))
-    assert {one.labelled.part for one in found} == {name.rstrip("_2345")}
+    assert {one.labelled.part for one in found} == {name.rstrip("_23456")}
     of, about_reviews = figure(found), by_rule(found)["review_pressure"]
     assert of.bad >= 80 and of.good >= 120
     assert of.recall >= recall, of
