@@ -19,10 +19,10 @@ NAMES = frozenset(
         "consume.handled",  # handled and committed, not acknowledged
         "consume.parked",  # what cannot be handled is set aside and committed, not acknowledged
         "store.opened",  # one service's database is at its head, the service has not begun
-        "policy.decided",  # all rows of a batch are written, nothing is committed
+        "policy.decided",  # a batch is decided and its rows are on their way, nothing is committed
         "policy.committed",  # committed, not handed to the relay, not acknowledged
         "policy.clocks_held",  # the orders of due clocks are locked, nothing is decided
-        "policy.clocks_decided",  # what they brought about is written, nothing is committed
+        "policy.clocks_decided",  # what they brought about is on its way, nothing is committed
         "policy.clocks_committed",  # committed, not handed to the relay
         "policy.parking",  # what cannot be handled is written aside with its task, nothing is committed
         "policy.playbooks_stored",  # a reload's playbooks are stored, in memory the old ones still hold

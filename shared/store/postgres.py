@@ -143,6 +143,8 @@ class PostgresTx(Tx):
         return await self._fetch(text, [params[name] for name in names])
 
     async def peek(self, sql: str, **params: Any) -> Sequence[Row]:
+        if self._kept:
+            return await self.rows(sql, **params)
         text, names = numbered(sql)
         return await self._fetch(text, [params[name] for name in names], alone=True)
 

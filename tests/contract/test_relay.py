@@ -163,14 +163,13 @@ async def test_what_gathers_is_sent_when_asked_for_and_before_a_stop(store: Data
     bus = Recorder()
     relay = await running(store, bus, clock, replace(FACT_FEED, gather=60.0))
     relay.hand_over(await commit(store, facts(0)))
-    await until(lambda: not relay.busy or bool(bus.ids()))
-    for n, send in ((4, relay.kick), (8, None)):
-        relay.hand_over(await commit(store, facts(n)))
-        if send is not None:
-            await until(lambda: bus.under_way == 0)
-            send()
-            await until(lambda: len(bus.ids()) == 2)
-    await until(lambda: bus.under_way == 0)
+    await until(lambda: not relay.busy)
+    relay.hand_over(await commit(store, facts(4)))
+    assert bus.ids() == ["f00000"] and relay.busy
+    relay.kick()
+    await until(lambda: not relay.busy)
+    assert bus.ids() == ["f00000", "f00004"]
+    relay.hand_over(await commit(store, facts(8)))
     await relay.stop()
     assert bus.ids() == ["f00000", "f00004", "f00008"]
     assert await relay.pending() == 0

@@ -212,7 +212,7 @@ async def test_what_the_last_messages_offered_counts_with_what_this_one_asks(ope
     """In one batch, from the tables, and of the same order only."""
     world = await open_world()
     order = "8000000099"
-    offered = message(1, "We will give you 10 USD back as a gift.", order_id=order)
+    offered = message(1, "We have given you 10 USD back as an apology.", order_id=order)
     await world.publish(offered, message(2, "Please leave us a review.", order_id=order))
     await world.settled()
     assert [await world.status(f"msg_toy_000{n}") for n in (1, 2)] == ["sent", "blocked"]
