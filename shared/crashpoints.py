@@ -26,7 +26,7 @@ NAMES = frozenset(
         "policy.clocks_committed",  # committed, not handed to the relay
         "policy.parking",  # what cannot be handled is written aside with its task, nothing is committed
         "policy.playbooks_stored",  # a reload's playbooks are stored, in memory the old ones still hold
-        "policy.action_decided",  # an operator's action and its answer are written, nothing is committed
+        "policy.action_decided",  # an operator's action and its answer are on their way, nothing is committed
         "policy.action_committed",  # committed, not answered
         "notifier.planned",  # errands are rendered and written, nothing is committed
         "notifier.recovering",  # what a dead sender left is judged and written, nothing is committed

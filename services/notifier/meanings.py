@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 Span = tuple[int, int]
 Search = Callable[[str], Iterable[Span]]
 _BREAK = re.compile(r"[!?\n;]|\.(?=\s|$|[^\x00-\x7f])")
+_CLAUSE = re.compile(r"[,;:.!?\n]")
 _JUST_BEFORE = 20
 _NEVER = 50
 _NEEDLESS = 25
@@ -234,7 +235,7 @@ def _personal_data(seen: Seen, _earlier: Earlier) -> Iterator[Span]:
 def _needless(seen: Seen, span: Span) -> bool:
     """It is said right after that this is not needed."""
     after = (found for found in seen.spans("not_needed") if 0 <= found[0] - span[1] <= _NEEDLESS)
-    return any(not re.search(r"[,;:.!?\n]", seen.text[span[1] : found[0]]) for found in after)
+    return any(not _CLAUSE.search(seen.text, span[1], found[0]) for found in after)
 
 
 def _never(seen: Seen, span: Span) -> bool:
@@ -242,7 +243,7 @@ def _never(seen: Seen, span: Span) -> bool:
     if seen.beside(span, "not_ours"):
         return True
     near = (found for found in seen.spans("never_ask") if found[0] <= span[1] and span[0] - found[1] <= _NEVER)
-    return any(not re.search(r"[,;:.!?\n]", seen.text[found[1] : span[0]]) for found in near)
+    return any(not _CLAUSE.search(seen.text, found[1], span[0]) for found in near)
 
 
 def _contact(seen: Seen, _earlier: Earlier) -> Iterator[Span]:

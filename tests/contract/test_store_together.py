@@ -70,6 +70,12 @@ async def test_what_is_read_ahead_does_not_begin_the_transaction(store: Database
     assert (await ids(store, ONE), await ids(store, TWO)) == ({"a": 1}, {"b": 1})
 
 
+async def test_what_is_read_ahead_finds_what_was_written_before_it(store: Database) -> None:
+    async with store.transaction() as tx:
+        await tx.insert(ONE, [row("a")])
+        assert [found["id"] for found in await tx.peek("SELECT id FROM one")] == ["a"]
+
+
 async def test_what_asks_afterwards_finds_what_was_written(store: Database) -> None:
     async with store.transaction() as tx:
         await tx.insert(ONE, [row("a")])
