@@ -35,7 +35,7 @@ deliveries = Table(
     Column("facts", Integer, nullable=False),
     Column("replayed_at", BigInteger),
     PrimaryKeyConstraint("account", "id"),
-    Index("deliveries_once", "account", "dedupe_key", unique=True),
+    Index("deliveries_once", "dedupe_key", "account", unique=True),
     Index("deliveries_by_time", "received_at", "id"),
     Index("deliveries_for_attention", "outcome", "received_at", postgresql_where=_ATTENTION, sqlite_where=_ATTENTION),
 )

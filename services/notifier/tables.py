@@ -54,7 +54,7 @@ errands = Table(
     Index("errands_due", "account", "next_at", "id", postgresql_where=_DUE, sqlite_where=_DUE),
     Index("errands_sending", "lease_until", postgresql_where=text("status = 'sending'"), sqlite_where=text("status = 'sending'")),
     Index("errands_by_case", "case_id", "created_at"),
-    Index("errands_by_order", "account", "order_id", "created_at"),
+    Index("errands_by_order", "order_id", "account", "created_at"),
     Index("errands_by_buyer", "buyer_key", "slot_day"),
     Index("errands_listed", "created_at", "id"),
 )  # fmt: skip

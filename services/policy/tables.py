@@ -26,7 +26,7 @@ orders = Table(
     Column("first_seen_at", BigInteger, nullable=False),
     Column("waiting_since_at", BigInteger),
     _partial("orders_waiting", "waiting_since_at", where="waiting_since_at IS NOT NULL"),
-    Index("orders_known", "account", "first_seen_at"),
+    Index("orders_known", "first_seen_at", "account"),
 )
 """`version` rises with each write; `waiting_since_at` is when the oldest fact without a case was observed."""
 
@@ -61,8 +61,8 @@ cases = Table(
     Column("at_risk_minor", BigInteger),
     Column("at_risk_currency", Text),
     Column("document", Text, nullable=False),
-    Index("cases_identity", "account", "kind", "external_id", unique=True),
-    Index("cases_order", "account", "order_id"),
+    Index("cases_identity", "external_id", "account", "kind", unique=True),
+    Index("cases_order", "order_id", "account"),
     _partial("cases_due", "next_due_at", "deadline_at", where="next_due_at IS NOT NULL"),
     Index("cases_by_deadline", text("COALESCE(deadline_at, 9223372036854775807)"), "id"),
     Index("cases_by_risk", text("COALESCE(at_risk_minor, -1)"), "id"),

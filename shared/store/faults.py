@@ -6,7 +6,6 @@ Drivers' exceptions come out as SQLAlchemy's (`DBAPIError` and its kinds) with t
 import sqlite3
 from collections.abc import Sequence
 
-import asyncpg
 from sqlalchemy import exc
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -21,7 +20,6 @@ _PG_KINDS: Sequence[tuple[str, type[DBAPIError]]] = (
     ("23", exc.IntegrityError),
     ("42", exc.ProgrammingError),
 )
-ASYNCPG = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class DatabaseAway(ConnectionError):

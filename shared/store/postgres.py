@@ -28,6 +28,7 @@ _PLANS = {
 }  # fmt: skip
 """Rows are looked up by keys. A statement is planned once and not for each of its values, which costs as much as running it;
 a plan made while a table was small must not read it whole each time."""
+_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _MANY_QUERIES = 1 << 30
 _CLOSING = 5.0
 _ANSWER = 15.0
@@ -98,7 +99,7 @@ class Postgres:
             connection = await pool.acquire(timeout=self._patience)
         except OSError as fault:
             raise _away(fault) from fault
-        except faults.ASYNCPG as fault:
+        except _FAULTS as fault:
             raise faults.of_postgres("connect", fault, lost=True) from fault
         try:
             yield connection
@@ -231,7 +232,7 @@ class PostgresTx(Tx):
     async def roll_back(self) -> None:
         """Where that fails, the connection is of no more use: `_cleared` sees to it."""
         if self._begun:
-            with suppress(*faults.ASYNCPG, OSError):
+            with suppress(*_FAULTS, OSError):
                 await self._connection.execute("ROLLBACK")
 
     async def _keep(self, table: Table, sql: str, values: Sequence[Any]) -> None:
@@ -282,7 +283,7 @@ async def _sent(sql: str, connection: Any, work: Callable[..., Any], *args: Any)
         return await work(*args)
     except TimeoutError as fault:
         raise _silent(connection) from fault
-    except (*faults.ASYNCPG, ConnectionError) as fault:
+    except (*_FAULTS, ConnectionError) as fault:
         raise faults.of_postgres(sql, fault, lost=_is_lost(connection, fault)) from fault
 
 

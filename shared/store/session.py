@@ -9,13 +9,12 @@ its driver. SQLite has one writing connection per file; urgent transactions (web
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 
 from shared.store.faults import REPEATABLE, DatabaseAway, Unstorable, is_away, is_transient, is_unstorable, state_of
-from shared.store.postgres import Postgres
 from shared.store.sqlite import Sqlite
 from shared.store.tx import Led, OnConflict, Row, Tx, Watch
 
@@ -24,8 +23,18 @@ __all__ = [
     "repeating",
 ]  # fmt: skip
 
+if TYPE_CHECKING:
+    from shared.store.postgres import Postgres
+
 T = TypeVar("T")
 _DRIVERS = {"postgresql": "postgresql+asyncpg", "sqlite": "sqlite"}
+
+
+def _postgres(url: URL, pool: int, patience: float, schema: str | None) -> "Postgres":
+    """Its driver takes 3 MB, which an embedded product can do without."""
+    from shared.store.postgres import Postgres
+
+    return Postgres(url, pool=pool, patience=patience, schema=schema)
 
 
 class Database:
@@ -46,7 +55,7 @@ class Database:
         self.schema = schema if self.postgres else None
         self._end: Postgres | Sqlite
         if self.path is None:
-            self._end = Postgres(self.url, pool=pool, patience=patience, schema=schema)
+            self._end = _postgres(self.url, pool, patience, schema)
         else:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._end = Sqlite(self.path)

@@ -20,6 +20,7 @@ from shared.domain.facts import Fact
 from shared.health import failing
 from tests.services.policy.policy_rig import Rig
 from tests.services.policy.policy_stage import Stage, event, opening, staged, topology
+from tests.support.plans import poor_plans
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio
@@ -51,6 +52,19 @@ async def test_a_batch_takes_the_same_few_statements_whatever_its_size(rig: Rig)
     counts = {size: await statements(rig, followings(size, size)) for size in (10, 150)}
     assert len(set(counts.values())) == 1 and counts[150] <= followed, counts
     assert len(await rig.cases()) == 165
+
+
+async def test_rows_are_found_by_their_whole_key_whatever_postgresql_knows_of_its_tables(rig: Rig) -> None:
+    """It plans a statement once, before there is much to know."""
+    if not rig.database.postgres:
+        pytest.skip("SQLite plans each time")
+    heard: list[str] = []
+    rig.database.watch(heard.append)
+    await rig.take(opening(1, data={"reason": "damaged"}), opening(2))
+    await rig.take(rig.fact("return.received", order_id="O-1", external_id="R-1"))
+    rig.database.watch(None)
+    assert any("UPDATE cases" in sql for sql in heard)
+    assert await poor_plans(rig.database, heard) == []
 
 
 def running(url: str, folder: Path, bus: EmbeddedBus, **settings: Any) -> AbstractAsyncContextManager[Stage]:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from shared.store.session import Database
@@ -17,3 +20,10 @@ async def test_the_schema_may_stand_in_the_url(url: str, schema: str | None, fou
     assert database.schema == found
     assert "schema" not in database.url.query
     await database.close()
+
+
+def test_an_embedded_product_does_without_postgresqls_driver() -> None:
+    """It takes 3 MB of memory."""
+    asked = "import sys; from shared.store.session import Database; Database('sqlite:///x.db'); print('asyncpg' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
