@@ -31,9 +31,9 @@ LEFT_OUT = ("emoji", "html", "no_order_id", "review_mention")
 """Detectors of what a text is, not of what it says."""
 SOFT = 30.0
 """scikit-learn's C: of 10, 30 and 100 the one that did well on all of the held-out sets 1 to 3."""
-FALSE_HOLDS = 0.026
+FALSE_HOLDS = 0.035
 """So many of the good texts of writers that were left out stand above the bar."""
-REVIEWS, MORE_HOLDS = "review_pressure", 0.018
+REVIEWS, MORE_HOLDS = "review_pressure", 0.03
 """What costs a seller his account has a bar of its own, which so many more of the good ones stand above."""
 PARTS = 4
 SHIPPED = "shipped"

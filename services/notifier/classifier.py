@@ -26,6 +26,8 @@ _LONGEST_SIGNS = 4
 _MOST_KEPT = 16_384
 _PART_OF_IT = 0.5
 """What two sentences alone are allowed to sound worse than the whole."""
+_AGREES = 1.2
+"""So far above the bar stands what is blocked where a list finds something; what is less far is held."""
 _LITTLE = 24
 """Grams: three words or six signs read like nothing at all."""
 _ENOUGH = 80
@@ -64,9 +66,14 @@ class Likeness(NamedTuple):
         return self.by >= 0 and self.read >= _LITTLE
 
     @property
+    def reads_mild(self) -> bool:
+        """Not much like a bad one."""
+        return self.by < _AGREES
+
+    @property
     def reads_harmless(self) -> bool:
-        """Not like a bad one, and long enough to tell: of a few words all texts read alike."""
-        return self.by < 0 and self.read >= _ENOUGH
+        """And long enough to tell: of a few words all texts read alike."""
+        return self.reads_mild and self.read >= _ENOUGH
 
 
 class Token(NamedTuple):

@@ -31,6 +31,7 @@ _DIGITS_OF_BANK = 13
 _TLD = r"(?:com|net|org|cn|ru|io|me|info|shop|store|top|xyz|site|online|club|vip|biz|co|cc|link|app|uk|de|fr|es|eu|ly)"
 _DATE = re.compile(
     r"(?<!\d)20\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?!\d)|(?<!\d)(?:19|20)\d\d[-/.](?:0?[1-9]|1[0-2])[-/.](?:0?[1-9]|[12]\d|3[01])(?!\d)|(?<!\d)\d{1,2}[./](?:0?[1-9]|1[0-2])[./](?:19|20)\d\d(?!\d)|(?<!\d)\d{1,2}:\d{2}(?::\d{2})?(?!\d)"
+    r"|(?<!\d)(?:19|20)\d\d\s?[-/]\s?(?:19|20)\d\d(?!\d)"
 )
 _AMOUNT = re.compile(
     r"(?:[$€£¥₽]|us\$|usd|eur|gbp|cny|rub|rmb)\s?\d{1,3}(?:[,\s]?\d{3})*(?:[.,]\d{1,2})?(?!\d)|(?<![\d+])\d{1,3}(?:[,\s]?\d{3})*[.,]\d{2}\s?(?:[$€£¥₽]|usd|eur|gbp|cny|rub|rmb|元)"
@@ -195,11 +196,16 @@ def cut(masked: str) -> bool:
     return any(_WORD.search(two) for two in beside)
 
 
-def mask(text: str, known: Iterable[str], maybe: Maybe) -> str:
-    """The text with the case's own numbers, dates and amounts blotted out, every place kept."""
+def without(text: str, known: Iterable[str]) -> str:
+    """The text with the case's own numbers blotted out, every place kept."""
     for value in sorted({k.strip().lower() for k in known}, key=len, reverse=True):
         if len(value) >= _SHORTEST_KNOWN and value in text and any(c.isdigit() for c in value):
             text = _blotted(text, value)
+    return text
+
+
+def mask(text: str, maybe: Maybe) -> str:
+    """The text with dates and amounts blotted out, every place kept."""
     if maybe.date:
         text = _DATE.sub(_blot, text)
     return _AMOUNT.sub(_blot, text) if maybe.amount else text
@@ -339,10 +345,10 @@ def _allowed(host: str, allow_hosts: tuple[str, ...]) -> bool:
     return any(host == allowed or host.endswith("." + allowed) for allowed in allow_hosts)
 
 
-def bank_numbers(text: str, digits: int, maybe: Maybe) -> Iterator[Span]:
-    """Card numbers (Luhn) and IBANs (mod 97). `digits`: how many there are in the text."""
+def bank_numbers(text: str, digits: int, maybe: Maybe, *, trusting: bool = False) -> Iterator[Span]:
+    """Card numbers (Luhn) and IBANs (mod 97). `digits`, `trusting`: as in `phones`."""
     for match in _BANK.finditer(text) if digits >= _DIGITS_OF_BANK else ():
-        if _luhn("".join(c for c in match.group() if c.isdigit())):
+        if _luhn("".join(c for c in match.group() if c.isdigit())) and not (trusting and _is_called_id(match, text)):
             yield match.span()
     for match in _IBAN.finditer(text) if maybe.iban else ():
         if _iban("".join(match.group().split())):

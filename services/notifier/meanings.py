@@ -16,6 +16,7 @@ _CLAUSE = re.compile(r"[,;:.!?\n]")
 _JUST_BEFORE = 20
 _NEVER = 50
 _NEEDLESS = 25
+_DISOWNED = 90
 _HONEST = ("no_strings", "not_ours")
 """No condition is meant, or it is said of others."""
 _BACK = 160
@@ -155,6 +156,17 @@ def _steered(seen: Seen) -> Iterator[Span]:
 
 
 def _bought(seen: Seen, earlier: Earlier) -> Iterator[Span]:
+    return (span for span in _paid_for(seen, earlier) if not _disowned(seen, span))
+
+
+def _disowned(seen: Seen, span: Span) -> bool:
+    """It is said right after that this came from somebody else."""
+    return any(
+        0 <= found[0] - span[1] <= _DISOWNED or span[0] <= found[0] < span[1] for found in seen.spans("not_ours")
+    )
+
+
+def _paid_for(seen: Seen, earlier: Earlier) -> Iterator[Span]:
     if not (seen.any("money", "money_sign") or any(one.any("money") for one in earlier)):
         return
     for span in _requested(seen):

@@ -216,15 +216,17 @@ def _figures(locales: tuple[str, ...], template: str) -> str:
 
 def _run(template: Template, values: Mapping[str, Any]) -> str:
     out: list[str] = []
-    size, end = 0, worked() + MAX_SECONDS
+    size, end = 0, 0.0
     try:
         for piece in template.generate(values):
             size += len(piece) if piece.isascii() else len(piece.encode("utf-8", "replace"))
             if size > MAX_BYTES:
                 raise NotRendered(f"the text is longer than {MAX_BYTES} bytes")
             out.append(piece)
-            if len(out) % _PIECES == 0 and worked() > end:
-                raise NotRendered("the text took too long to make")
+            if len(out) % _PIECES == 0:
+                end = end or worked() + MAX_SECONDS
+                if worked() > end:
+                    raise NotRendered("the text took too long to make")
     except (TemplateError, TypeError, ValueError) as fault:
         raise NotRendered(f"the template failed: {type(fault).__name__}") from None
     return "".join(out)

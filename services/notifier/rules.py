@@ -7,6 +7,7 @@ the case itself are masked first and are never taken for a telephone.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import msgspec
 
 from services.notifier import contacts
 from services.notifier.classifier import likeness
-from services.notifier.disguises import Shapes, undone
+from services.notifier.disguises import Shapes, Undone, undone
 from services.notifier.lists import Lists, found_by
 from services.notifier.meanings import BARGAINS, MEANINGS, Seen
 from services.notifier.normalise import Text, normalise
@@ -56,7 +57,7 @@ class Reading(NamedTuple):
 
     `maybe`: what may be found in it of contacts. `digits`: how many are left in the masked text. `own`: what is to be
     searched for the marketplace's own rules. `sights`: the text first, then without its disguise. `may_find`: detectors
-    that may find anything; `earlier`: the last messages of the case.
+    that may find anything; `earlier`: the last messages of the case. `bare`: the text without the case's own numbers.
     """
 
     text: Text
@@ -69,6 +70,12 @@ class Reading(NamedTuple):
     sights: list[Sight]
     may_find: frozenset[str]
     earlier: "_Talk"
+    bare: Text
+
+    @property
+    def wordings(self) -> list[Text]:
+        """What is held against what bad texts read like: a number of the case says nothing of it."""
+        return [self.bare, *(sight.text for sight in self.sights[1:])]
 
 
 def judge(
@@ -96,11 +103,11 @@ def judge(
         if (rule.id in reading.own or not reading.may_find.isdisjoint(rule.detect)) and rule.concerns(purpose, phase)
         for one in _broken(rule, reading)
     ]
-    if not proven and any(one.in_doubt for one in broken) and harmless([sight.text for sight in reading.sights]):
-        broken = [one.doubted() for one in broken]
+    if not proven and any(one.in_doubt for one in broken):
+        broken = looked_at_again(broken, reading.wordings)
     found += [one.violation for one in broken]
     if not found and not proven:
-        found.extend(alike([sight.text for sight in reading.sights], book, purpose, phase))
+        found.extend(alike(reading.wordings, book, purpose, phase))
     action = "block" if any(v.severity == "block" for v in found) else "hold" if found else "send"
     return Verdict(not found, action, tuple(found[:_MOST]))
 
@@ -122,7 +129,9 @@ class _Eye(NamedTuple):
 @lru_cache(maxsize=1)
 def _eye() -> _Eye:
     lists = Lists(loose=False)
-    return _Eye(lists, contacts.Signs(lists.index), Shapes(lists.index))
+    eye = _Eye(lists, contacts.Signs(lists.index), Shapes(lists.index))
+    lists.index.close()
+    return eye
 
 
 @lru_cache(maxsize=1)
@@ -136,15 +145,25 @@ def _read(
 ) -> Reading:  # fmt: skip
     eye = _eye()
     held = eye.lists.index.held(text.folded)
-    masked = contacts.mask(text.folded, [*known, *([order_id] if order_id else [])], eye.signs.maybe(held))
+    others = contacts.without(text.folded, [*known, *([order_id] if order_id else [])])
+    masked = contacts.mask(others, eye.signs.maybe(held))
     maybe = eye.signs.maybe(held | eye.lists.index.held(masked) if contacts.cut(masked) else held)
     sights = [Sight(*_seen(text, held))]
-    if eye.shapes.maybe(text, held):
-        sights += [Sight(*_seen(other, loose=loose)) for other, loose in undone(text)]
+    sights += [Sight(*_seen(other, loose=loose)) for other, loose in _undisguised(text, held, others)]
     digits = contacts.digits_in(masked)
     may_find = frozenset(maybe.detectors(digits)).union(_beside_words(text, order_id), *(s.may_mean for s in sights))
     own = book.own.searches(text)
-    return Reading(text, masked, order_id, regions, maybe, digits, own, sights, may_find, _Talk(earlier))
+    bare = replace(text, folded=others)
+    return Reading(text, masked, order_id, regions, maybe, digits, own, sights, may_find, _Talk(earlier), bare)
+
+
+def _undisguised(text: Text, held: int, others: str) -> Iterator[Undone]:
+    """`others`: the text without the case's own numbers. Letters and digits side by side are no disguise in them."""
+    eye, bare = _eye(), replace(text, folded=others)
+    if not eye.shapes.maybe(text, held):
+        return
+    if others == text.folded or (eye.shapes.maybe(bare, eye.lists.index.held(others)) and any(undone(bare))):
+        yield from undone(text)
 
 
 def _beside_words(text: Text, order_id: str | None) -> Iterator[str]:
@@ -191,6 +210,8 @@ class Broken(NamedTuple):
 
     violation: Violation
     in_doubt: bool
+    called_id: bool = False
+    """Only numbers that are called an order's, a parcel's …"""
 
     def doubted(self) -> "Broken":
         """Where the whole reads harmless: a person looks at it."""
@@ -200,27 +221,31 @@ class Broken(NamedTuple):
         return self._replace(violation=msgspec.structs.replace(self.violation, severity="hold", why=why))
 
 
-def harmless(readings: Sequence[Text]) -> bool:
-    """Unlike all that bad texts say, whatever words are in it."""
-    return all(likeness(text.folded, LIKE).reads_harmless for text in readings)
+def looked_at_again(broken: Iterable[Broken], readings: Sequence[Text]) -> list[Broken]:
+    """By the second witness. What only a number called an id was found in needs no length to be let off a block."""
+    like = [likeness(text.folded, LIKE) for text in readings]
+    harmless, mild = all(one.reads_harmless for one in like), all(one.reads_mild for one in like)
+    return [one.doubted() if harmless or (mild and one.called_id) else one for one in broken]
 
 
 def _broken(rule: Rule, reading: Reading) -> Iterator[Broken]:
     sure: set[Span] = set()
     meant: set[Span] = set()
+    called: set[Span] = set()
     for name in rule.detect:
         if name in MEANINGS:
             (meant if name in LIKE else sure).update(_meant(name, reading))
         if name in _FINDERS and name in reading.may_find:
             sure.update(_FINDERS[name](reading, rule))
+            called.update(_CALLED_IDS[name](reading, rule) if name in _CALLED_IDS else ())
     for pattern, text in reading.own.get(rule.id, ()):
         sure.update(found_by(pattern, text))
-    spans = sure | meant
+    spans = sure | meant | called
     if not spans:
         return
     in_doubt = not sure and rule.severity == "block" and not (_bargained(rule, reading) or _joined(rule, reading))
     for start, end in _outermost(spans):
-        yield Broken(Violation(rule.id, rule.severity, reading.text.span(start, end), rule.about), in_doubt)
+        yield Broken(Violation(rule.id, rule.severity, reading.text.span(start, end), rule.about), in_doubt, not meant)
 
 
 def _bargained(rule: Rule, reading: Reading) -> bool:
@@ -273,9 +298,13 @@ class _Talk:
 
 def _contact(reading: Reading, _rule: Rule) -> Iterator[Span]:
     yield from contacts.mails(reading.masked, reading.maybe)
-    yield from contacts.phones(
-        reading.masked, reading.digits, reading.maybe, reading.regions, trusting=reading.order_id is None
-    )
+    yield from contacts.phones(reading.masked, reading.digits, reading.maybe, reading.regions, trusting=True)
+
+
+def _numbers_called_ids(reading: Reading, _rule: Rule) -> Iterator[Span]:
+    """Numbers said to be an order's or a parcel's, though the case's own are known: another order's, or a telephone."""
+    if reading.order_id is not None:
+        yield from contacts.phones(reading.masked, reading.digits, reading.maybe, reading.regions)
 
 
 def _link(reading: Reading, rule: Rule) -> Iterator[Span]:
@@ -291,6 +320,10 @@ _TWO_SENTENCES = re.compile(
 
 
 def _bank_numbers(reading: Reading, _rule: Rule) -> Iterator[Span]:
+    return contacts.bank_numbers(reading.masked, reading.digits, reading.maybe, trusting=True)
+
+
+def _bank_numbers_called_ids(reading: Reading, _rule: Rule) -> Iterator[Span]:
     return contacts.bank_numbers(reading.masked, reading.digits, reading.maybe)
 
 
@@ -322,3 +355,5 @@ _FINDERS: dict[str, Find] = {
     "emoji": _in_original(_EMOJI),
     "no_order_id": _no_order_id,
 }
+_CALLED_IDS: dict[str, Find] = {"contact": _numbers_called_ids, "off_platform_payment": _bank_numbers_called_ids}
+"""Finds that need a second witness."""

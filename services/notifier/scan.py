@@ -52,6 +52,10 @@ class Index:
         """Of each way what few texts hold comes first."""
         return tuple(tuple(map(self._mask, sorted(groups, key=_commonness))) for groups in ways)
 
+    def close(self) -> None:
+        """No more patterns: what numbered them is let go, which takes as much room as the rest."""
+        self._groups.clear()
+
     def gate(self, pattern: re.Pattern[str]) -> int:
         """A mask that a text meets when `pattern` is in one of its words, spaces and commas being no part of any match."""
         demand, place = self.add(pattern), self._new_place(f"gate {len(self._gates)}")

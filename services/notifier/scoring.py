@@ -1,4 +1,4 @@
-"""How well the built-in detectors tell good messages from bad ones: a labelled set judged, and what came of it. Pure.
+"""How well the built-in detectors tell good messages from bad ones: a labelled set judged, and what came of it.
 
 The set is data (`bad: {detector: [text]}`, `good: [text]`, `joined: [{text, earlier, bad}]`), one file per language. Which part
 a text belongs to says `part` of its file, or without it the text's own hash: `held_out` is never looked at when the word
@@ -6,23 +6,20 @@ lists are tuned.
 """
 
 from collections.abc import Iterable, Mapping, Set
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from services.notifier.rulebook import KNOWN, RuleBook, parse
+from services.notifier.rulebook import KNOWN, RuleBook, load, parse
 from services.notifier.rules import judge
+from shared.registry import Registry
 
 NOT_SCORED = frozenset({"no_order_id", "review_mention"})
 """Detectors that tell nothing good from bad by themselves."""
 ORDER, KNOWN_IDS = "8012345678901234", ("LP00123456789012",)
 OF_SHAPE = frozenset({"emoji", "html"})
 """What only some marketplaces forbid: looked for in a set that names it."""
-_HOSTS = [
-    "17track.net", "aliexpress.com", "amazon.co.jp", "amazon.co.uk", "amazon.com", "amazon.com.br", "amazon.de", "amazon.es",
-    "amazon.fr", "amazon.it", "dhgate.com", "ozon.ru", "pinduoduo.com", "yangkeduo.com",
-]  # fmt: skip
-"""The marketplaces' own: a set does not say on which of them its texts are sent."""
 _HELD_OUT = 2
 """Of five parts."""
 
@@ -92,10 +89,19 @@ def read(language: str, raw: Mapping[str, Any]) -> list[Labelled]:
     return [one._replace(told=raw.get("part")) for one in (*bad, *good, *joined)]
 
 
+@lru_cache(maxsize=1)
+def _own_hosts() -> list[str]:
+    """The marketplaces' own pages: a set does not say on which of them its texts are sent."""
+    registry = Registry(None)
+    books = [load(path, name) for name in registry.names() if (path := registry.rules_file(name))]
+    return sorted({host for one in books for rule in one.rules for host in rule.allow_hosts})
+
+
 def book(besides: Set[str] = OF_SHAPE) -> RuleBook:
     """Every detector as a rule of its own name; of shape only those `besides`."""
+    own = _own_hosts()
     rules = [
-        {"id": name, "severity": "block", "about": name, "source": "this set", "detect": name, "allow_hosts": _HOSTS}
+        {"id": name, "severity": "block", "about": name, "source": "this set", "detect": name, "allow_hosts": own}
         for name in sorted(KNOWN - NOT_SCORED - (OF_SHAPE - besides))
     ]
     return parse({"purposes": {"free_text": []}, "rules": rules}, "set", Path("rules.yaml"))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from babel import Locale, UnknownLocaleError
+from babel import Locale, UnknownLocaleError, localedata
 from babel.lists import format_list
 from jinja2 import StrictUndefined, TemplateError, Undefined, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -34,6 +34,11 @@ _NODES = (
     nodes.And, nodes.Or, nodes.Not, nodes.Const, nodes.For, nodes.Test, nodes.Filter, nodes.Getattr,
 )  # fmt: skip
 _BY_SIZE = ("lt", "lteq", "gt", "gteq")
+_NOT_ASKED_FOR = (
+    "languages", "territories", "scripts", "variants", "currency_names", "currency_names_plural", "unit_patterns",
+    "unit_display_names", "compound_unit_patterns", "meta_zones", "time_zones", "date_fields", "compact_decimal_formats",
+    "compact_currency_formats", "interval_formats",
+)  # fmt: skip
 _MANY = 200
 """Counts up to here show every form a language has for the numbers of messages."""
 
@@ -67,7 +72,18 @@ def known_language(locale: str) -> bool:
 @lru_cache(maxsize=256)
 def language(locale: str) -> Locale:
     """Its CLDR data; English where there are none."""
-    return _parsed(locale) or Locale.parse("en")
+    found = _parsed(locale) or Locale.parse("en")
+    _lighten(str(found))
+    return found
+
+
+def _lighten(name: str) -> None:
+    """Of a megabyte a language nearly all is names that no message asks for."""
+    while name:
+        data = localedata.load(name)
+        for part in _NOT_ASKED_FOR:
+            data[part] = {}
+        name = name.rpartition("_")[0]
 
 
 def _parsed(locale: str) -> Locale | None:

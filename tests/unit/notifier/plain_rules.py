@@ -7,6 +7,7 @@ no scan beforehand, nothing remembered, every character normalised by itself.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 
 from services.notifier import contacts, normalise, rules, words
@@ -22,10 +23,14 @@ class Reading:
     def __init__(self, text: str, known: Iterable[str], order_id: str | None, earlier: Sequence[str]) -> None:
         whole = spelled_out(text)
         self.original, self.plain, self.folded, self.at = text, whole.plain, whole.folded, list(whole.at)
-        self.masked = masked(self.folded, [*known, *([order_id] if order_id else [])])
+        known = [*known, *([order_id] if order_id else [])]
+        self.masked = masked(self.folded, known)
         self.order_id = order_id
         self.spans = whole
-        self.seen = [(seen(whole, loose=False), whole), *((seen(o, loose=loose), o) for o, loose in undone(whole))]
+        self.bare = replace(whole, folded=without(self.folded, known))
+        disguised = any(undone(self.bare))
+        others = undone(whole) if disguised else ()
+        self.seen = [(seen(whole, loose=False), whole), *((seen(o, loose=loose), o) for o, loose in others)]
         self.earlier = [seen(spelled_out(one), loose=False) for one in earlier]
 
 
@@ -42,11 +47,13 @@ def judge(
     found = list(rules._shape(text, book, purpose, None))
     reading = Reading(text, known, order_id, earlier)
     alone = Reading(text, known, order_id, ())
-    harmless = rules.harmless([one for _, one in reading.seen])
+    texts = [reading.bare, *(one for _, one in reading.seen[1:])]
     for rule in book.rules:
         if rule.concerns(purpose, None):
             spans = {span for name in rule.detect for span in finds(name, reading, rule)}
             sure = {span for name in rule.detect for span in finds(name, alone, rule, by_words=False)}
+            called = {span for name in rule.detect if name in CALLED for span in CALLED[name](reading)}
+            meant = any(True for name in rule.detect if name in rules.LIKE for _ in by_meaning(name, reading))
             for pattern in rule.patterns:
                 sure |= {*searched(pattern, reading.plain), *searched(pattern, reading.folded)}
             bargained = any(
@@ -56,34 +63,45 @@ def judge(
                 for sight, _ in reading.seen
                 for _ in BARGAINS[name](sight, reading.earlier)
             )
-            said_here = any(True for name in rule.detect for _ in finds(name, alone, rule))
-            for start, end in rules._outermost(spans | sure):
+            said_here = called or any(True for name in rule.detect for _ in finds(name, alone, rule))
+            for start, end in rules._outermost(spans | sure | called):
                 one = Violation(rule.id, rule.severity, reading.spans.span(start, end), rule.about)
-                in_doubt = harmless and not (sure or bargained) and said_here and rule.severity == "block"
-                found.append(rules.Broken(one, in_doubt).doubted().violation)
+                in_doubt = not (sure or bargained) and bool(said_here) and rule.severity == "block"
+                broken = rules.Broken(one, in_doubt, not meant)
+                found += [again.violation for again in rules.looked_at_again([broken], texts)]
     if not found:
-        found += rules.alike([one for _, one in reading.seen], book, purpose, None)
+        found += rules.alike(texts, book, purpose, None)
     action = "block" if any(v.severity == "block" for v in found) else "hold" if found else "send"
     return Verdict(not found, action, tuple(found[: rules._MOST]))
 
 
 def finds(name: str, reading: Reading, rule: Rule, *, by_words: bool = True) -> Iterator[Span]:
     """`by_words`: those too whose words may also be meant honestly."""
-    for sight, text in reading.seen if name in MEANINGS and (by_words or name not in rules.LIKE) else ():
-        for start, end in MEANINGS[name](sight, reading.earlier):
-            yield (start, end) if text is reading.spans else reading.spans.place(text.span(start, end))
+    if name in MEANINGS and (by_words or name not in rules.LIKE):
+        yield from by_meaning(name, reading)
     if name in FINDERS:
         yield from FINDERS[name](reading, rule)
+
+
+def by_meaning(name: str, reading: Reading) -> Iterator[Span]:
+    for sight, text in reading.seen:
+        for start, end in MEANINGS[name](sight, reading.earlier):
+            yield (start, end) if text is reading.spans else reading.spans.place(text.span(start, end))
 
 
 def searched(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
     return (match.span() for match in pattern.finditer(text) if match.end() > match.start())
 
 
-def masked(text: str, known: Iterable[str]) -> str:
+def without(text: str, known: Iterable[str]) -> str:
     for value in sorted({k.strip().lower() for k in known}, key=len, reverse=True):
         if len(value) >= 5 and any(c.isdigit() for c in value):
             text = contacts._blotted(text, value)
+    return text
+
+
+def masked(text: str, known: Iterable[str]) -> str:
+    text = without(text, known)
     for pattern in (contacts._DATE, contacts._AMOUNT):
         text = pattern.sub(lambda m: contacts.MASK * len(m.group()), text)
     return text
@@ -112,14 +130,19 @@ def contact(reading: Reading, _rule: Rule) -> Iterator[Span]:
         for pattern in contacts.spoken().mails:
             yield from (match.span() for match in pattern.finditer(text))
     for match in contacts._RUN.finditer(text):
-        trusted = reading.order_id is None or not 9 <= sum(c.isdigit() for c in match.group()) < 12
-        called_id = trusted and contacts._is_called_id(match, text)
-        if contacts._is_phone(match, text, contacts.REGIONS) and not called_id:
+        if contacts._is_phone(match, text, contacts.REGIONS) and not contacts._is_called_id(match, text):
             yield match.span()
     if "+" in text or contacts._has_number_words(text):
         yield from contacts._said(text)
     if contacts._HAN_DIGIT.search(text):
         yield from (m.span() for m in contacts._HAN_RUN.finditer(text) if contacts._HAN_DIGIT.search(m.group()))
+
+
+def telephones_called_ids(reading: Reading) -> Iterator[Span]:
+    for match in contacts._RUN.finditer(reading.masked) if reading.order_id is not None else ():
+        of_a_telephone = 9 <= sum(c.isdigit() for c in match.group()) < 12
+        if contacts._is_phone(match, reading.masked, contacts.REGIONS) and of_a_telephone:
+            yield match.span()
 
 
 def links(reading: Reading, rule: Rule) -> Iterator[Span]:
@@ -151,9 +174,15 @@ def link(reading: Reading, rule: Rule) -> Iterator[Span]:
             yield start, end
 
 
-def bank_numbers(reading: Reading, _rule: Rule) -> Iterator[Span]:
+def cards(reading: Reading) -> Iterator[re.Match[str]]:
     for match in contacts._BANK.finditer(reading.masked):
         if contacts._luhn("".join(c for c in match.group() if c.isdigit())):
+            yield match
+
+
+def bank_numbers(reading: Reading, _rule: Rule) -> Iterator[Span]:
+    for match in cards(reading):
+        if not contacts._is_called_id(match, reading.masked):
             yield match.span()
     for match in contacts._IBAN.finditer(reading.masked):
         if contacts._iban("".join(match.group().split())):
@@ -181,4 +210,8 @@ FINDERS = {
     "html": in_original(rules._HTML),
     "emoji": in_original(rules._EMOJI),
     "no_order_id": no_order_id,
+}
+CALLED = {
+    "contact": telephones_called_ids,
+    "off_platform_payment": lambda reading: (match.span() for match in cards(reading)),
 }

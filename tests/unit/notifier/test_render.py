@@ -1,11 +1,14 @@
 """Templates: what is refused when loaded, what fails closed when rendered, which language is taken."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from babel import localedata
+from babel.numbers import format_currency
 
 from services.notifier.render import NotRendered, Templates, canonical, chain
-from services.notifier.template_syntax import MAX_BYTES, faults_of, kinds_of
+from services.notifier.template_syntax import MAX_BYTES, faults_of, kinds_of, language
 from shared.errors import ConfigurationError
 from shared.manifest import Purpose, Variable
 from shared.registry import Registry
@@ -256,3 +259,11 @@ def test_a_reader_gets_his_countrys_figures_in_his_languages_words(tmp_path: Pat
 )
 def test_what_is_tried_in_which_order(wanted: tuple[str | None, ...], tried: tuple[str, ...]) -> None:
     assert chain(*wanted) == tried
+
+
+def test_of_a_language_only_what_is_said_is_kept_in_memory() -> None:
+    """A megabyte each otherwise; what figures, dates, lists and plurals need is there."""
+    kept = localedata.load(str(language("de")))
+    assert not kept["territories"] and not kept["unit_patterns"]
+    assert format_currency(Decimal("1234.5"), "USD", locale=language("de")) == "1.234,50\xa0$"
+    assert language("de").plural_form(1) == "one"

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.notifier import contacts, rules
 from services.notifier.normalise import normalise
 from services.notifier.rulebook import KNOWN, RuleBook, parse
 from services.notifier.rules import judge
@@ -15,14 +16,14 @@ ORDER = "8012345678901234"
 
 
 def book(*detectors: str) -> RuleBook:
-    rules = [
+    listed = [
         {
             "id": name, "severity": "block", "about": name, "source": "this test", "detect": name,
             **({"allow_hosts": ["aliexpress.com", "17track.net"]} if name == "link" else {}),
         }
         for name in detectors
     ]  # fmt: skip
-    return parse({"purposes": {"free_text": []}, "rules": rules}, "test", Path("rules.yaml"))
+    return parse({"purposes": {"free_text": []}, "rules": listed}, "test", Path("rules.yaml"))
 
 
 STRICT = book(*sorted(KNOWN - {"no_order_id", "review_mention", "withdraw_request", "marketing"}))
@@ -183,12 +184,86 @@ def test_numbers_of_the_case_are_known_but_only_whole() -> None:
     assert not more.ok
 
 
+LESS = (
+    "If it would be anything below five, please do not leave one at all.",
+    "Если выходит меньше пяти, лучше вообще ничего не ставьте.",
+    "Wenn es weniger als fünf werden, dann lieber nichts.",
+    "Si va a ser menos de cinco, mejor no ponga nada.",
+    "Si c'est moins de cinq, ne mettez rien.",
+    "Se for menos de cinco, melhor não deixar nada.",
+    "要是低于五分就不要打了。",
+)
+
+
+NOT_OURS = (
+    "Si recibió un mensaje que ofrece regalos a cambio de cinco estrellas, no lo enviamos nosotros.",
+    "Recebeu um cartão oferecendo brinde por cinco estrelas? Não é nosso.",
+    "Der Zettel »10 Euro für fünf Sterne« stammt noch von einem früheren Lieferanten. Werfen Sie ihn bitte einfach weg.",
+    "Le coupon « un cadeau contre cinq étoiles » a été glissé par un ancien fournisseur. Jetez-le simplement, merci.",
+    "La garantía de tres años vale igual aunque su valoración sea mala.",
+)
+
+
+@pytest.mark.parametrize("text", NOT_OURS)
+def test_a_bargain_said_to_be_anothers_is_none_of_ours(text: str) -> None:
+    """Its words are a person's to let go."""
+    assert judge(text, STRICT, purpose="free_text", order_id=ORDER).action != "block"
+
+
+@pytest.mark.parametrize("text", LESS)
+def test_the_best_or_none_is_pressure_without_the_word_for_it(text: str) -> None:
+    assert "review_pressure" in broken(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["It takes less than five days, do not worry.", "Это займёт меньше пяти дней, не пишите нам раньше."]
+)
+def test_less_than_five_days_is_none(text: str) -> None:
+    assert broken(text) == set()
+
+
+OTHERS = (
+    "Your order 112-0937741 was handed to UPS last night and should be with you on Friday evening.",
+    "The missing leg caps were shipped today with USPS, tracking 9400 1112 0255 5837. No charge, of course.",
+    "订单8100672233419058已经按您的要求取消,没有扣款。",
+)
+
+
+@pytest.mark.parametrize("text", OTHERS)
+def test_a_number_called_anothers_order_is_a_persons_to_let_go(text: str) -> None:
+    """A buyer has more than one order; and a telephone may be called one. So what reads harmless is held, nothing is sent."""
+    assert judge(text, STRICT, purpose="free_text", order_id=ORDER).action == "hold"
+
+
+def test_a_telephone_called_an_order_is_blocked_where_the_rest_says_so() -> None:
+    text = (
+        "Please write to us on WhatsApp about it: order 138 0013 8000, that is our private number, we answer at once."
+    )
+    assert judge(text, STRICT, purpose="free_text", order_id=ORDER).action == "block"
+
+
+def test_years_from_and_to_are_no_telephone() -> None:
+    text = "The lamp fits cars of the years 2017-2020, we have looked it up in the catalogue."
+    assert judge(text, STRICT, purpose="free_text", order_id=ORDER).ok
+
+
+def test_letters_and_digits_of_the_cases_own_numbers_are_no_disguise() -> None:
+    def readings(text: str) -> int:
+        whole = normalise(text)
+        others = contacts.without(whole.folded, ["RR123456785C.N"])
+        return len(list(rules._undisguised(whole, rules._eye().lists.index.held(whole.folded), others)))
+
+    assert readings("Your parcel rr123456785c.n is on its way.") == 0
+    assert readings("Your parcel rr123456784c.n is on its way.") > 0, "not his own"
+    assert readings("Your parcel rr123456785c.n: r.e.v.i.e.w it.") > 0
+
+
 def test_length_is_counted_in_utf16_units_and_nothing_is_cut() -> None:
-    rules = parse({"purposes": {"free_text": []}, "limits": {"max_chars": 10}}, "test", Path("r.yaml"))
-    assert judge("x" * 10, rules, purpose="free_text").ok
-    verdict = judge("😀" * 6, rules, purpose="free_text")
+    short = parse({"purposes": {"free_text": []}, "limits": {"max_chars": 10}}, "test", Path("r.yaml"))
+    assert judge("x" * 10, short, purpose="free_text").ok
+    verdict = judge("😀" * 6, short, purpose="free_text")
     assert (verdict.action, verdict.violations[0].why) == ("block", "12 characters, at most 10 are allowed")
-    assert judge("  ", rules, purpose="free_text").action == "block"
+    assert judge("  ", short, purpose="free_text").action == "block"
 
 
 def test_a_marketplace_without_rules_allows_nothing() -> None:

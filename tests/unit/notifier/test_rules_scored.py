@@ -51,13 +51,21 @@ def test_bad_ones_are_stopped_and_good_ones_pass(name: str, recall: float, false
 @pytest.mark.parametrize(
     ("name", "recall", "reviews", "false_blocks", "false_holds"),
     [
-        ("tuned", 0.99, 0.99, 0.01, 0.016),
-        ("held_out", 0.95, 0.93, 0.024, 0.079),
-        ("held_out_2", 0.905, 0.91, 0.021, 0.128),
-        ("held_out_3", 0.912, 0.89, 0.051, 0.082),
-        ("held_out_4", 0.896, 0.89, 0.039, 0.123),
-        ("held_out_5", 0.961, 0.96, 0.022, 0.158),
-        ("held_out_6", 0.98, 0.95, 0.0, 0.134),
+        ("tuned", 0.99, 0.99, 0.0, 0.02),
+        ("held_out", 0.963, 0.93, 0.024, 0.095),
+        ("held_out_2", 0.914, 0.92, 0.018, 0.149),
+        ("held_out_3", 0.922, 0.91, 0.051, 0.096),
+        ("held_out_4", 0.915, 0.93, 0.039, 0.136),
+        ("held_out_5", 0.976, 0.98, 0.015, 0.186),
+        ("held_out_6", 1.0, 1.0, 0.0, 0.144),
+        ("held_out_7", 0.985, 0.98, 0.025, 0.236),
+        ("held_out_8", 0.985, 1.0, 0.015, 0.258),
+        ("held_out_9", 0.985, 1.0, 0.008, 0.183),
+        ("held_out_10", 0.995, 0.98, 0.015, 0.218),
+        ("held_out_11", 0.99, 1.0, 0.011, 0.172),
+        ("held_out_12", 0.99, 0.98, 0.025, 0.175),
+        ("held_out_13", 1.0, 1.0, 0.004, 0.165),
+        ("held_out_14", 0.985, 0.98, 0.029, 0.175),
     ],
 )
 def test_texts_of_another_author_fare_no_worse_than_measured(
@@ -65,7 +73,7 @@ def test_texts_of_another_author_fare_no_worse_than_measured(
 ) -> None:
     """Held out: never tuned on nor trained on; docs/rules-format.md has the figures."""
     found = judged(messages.load(messages.UNSEEN / name))
-    assert {one.labelled.part for one in found} == {name.rstrip("_23456")}
+    assert {one.labelled.part for one in found} == {name.rstrip("_0123456789")}
     of, about_reviews = figure(found), by_rule(found)["review_pressure"]
     assert of.bad >= 80 and of.good >= 120
     assert of.recall >= recall, of
