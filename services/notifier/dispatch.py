@@ -145,7 +145,7 @@ class Dispatcher:
                 touched = await self._take(tx, rows, ledger, claims) if rows else []
                 await store.begin_attempts(tx, [w.begun_at(ledger.now) for w in claims.works if w.do == "send"])
                 await store.save(tx, touched)
-                await store.release_held(tx, ledger.freed, to_micros(ledger.now))
+                await store.release_held(tx, ledger.freed, to_micros(ledger.now), ledger.freed_buyers)
                 await store.put_results(tx, ledger.results)
                 if rows:
                     await tx.send()

@@ -134,7 +134,7 @@ class Handlers:
         self, tx: Tx, talks: Sequence[Conversation], now: datetime
     ) -> dict[store.Key, Conversation]:
         """Answers those that were news."""
-        latest = {(t.account, t.order_id): t for t in sorted(talks, key=lambda t: t.seq)}
+        latest = _newest(talks)
         rows = [
             {"account": account, "order_id": order_id, "seq": t.seq, "document": encode(t).decode()}
             for (account, order_id), t in latest.items()
@@ -152,7 +152,7 @@ class Handlers:
         if batch.new.keys() - put:
             # another replica took the same plan in meanwhile: what it says of it stands
             raise _Overtaken
-        await store.release_held(tx, batch.ledger.freed, to_micros(batch.ledger.now))
+        await store.release_held(tx, batch.ledger.freed, to_micros(batch.ledger.now), batch.ledger.freed_buyers)
         await tx.send()
         crashpoints.hit("notifier.planned")
         if works:
@@ -259,3 +259,13 @@ class _Batch:
 
 def _only(news: Sequence[msgspec.Struct], type_: type[T]) -> list[T]:
     return [one for one in news if isinstance(one, type_)]
+
+
+def _newest(talks: Iterable[Conversation]) -> dict[store.Key, Conversation]:
+    """Of each order; of two with one number the first, as where they come one after the other."""
+    newest: dict[store.Key, Conversation] = {}
+    for talk in talks:
+        key = (talk.account, talk.order_id)
+        if key not in newest or talk.seq > newest[key].seq:
+            newest[key] = talk
+    return newest

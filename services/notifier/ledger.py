@@ -52,6 +52,8 @@ class Ledger:
     broken_rules: list[str] = field(default_factory=list)
     freed: set[tuple[str, str]] = field(default_factory=set)
     """Orders, by account, of which a message counts no more: what waited for that is to be looked at again."""
+    freed_buyers: set[str] = field(default_factory=set)
+    """The same of buyers, by `buyer_key`: a day's messages are counted over all of his orders."""
 
     def apply(self, row: Row, next_: Next) -> None:
         """Brings the row where the protocol says, and tells of it. Whatever still runs for it counts no more (fence)."""
@@ -77,6 +79,7 @@ class Ledger:
             self.note(row)
         if was in COUNTED and row["status"] not in COUNTED and row["slot_at"] is not None:
             self.freed.add((row["account"], row["order_id"]))
+            self.freed_buyers.add(row["buyer_key"])
         for report in next_.reports:
             self.tell(row, report)
 

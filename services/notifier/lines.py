@@ -16,6 +16,8 @@ from shared.ports import Account, Assisted, Attempt, Channel
 MOST_UNDER_WAY = 64
 """Calls under way on one line at most, and connections to its marketplace."""
 _CALL_SECONDS = 10.0
+_PROVEN = 1.0
+"""Seconds that a call says something about the next ones."""
 
 
 class _NoHttp(Http):
@@ -36,6 +38,8 @@ class Line:
     breaker: Breaker = CLOSED
     window: int = MOST_FAILURES
     """How many may be under way: few at first and after a failure, more with each success."""
+    proven_until: float = 0.0
+    """Until then a line on which nothing is under way is as wide as its last calls left it."""
     under_way: int = 0
     behind: bool = False
     """Errands are due that found no place: what is new waits behind them."""
@@ -44,6 +48,8 @@ class Line:
 
     def room(self, now: float) -> int:
         """How many more may be started now: by pace, and so few under way that the breaker opens in time."""
+        if not self.under_way and now > self.proven_until:
+            self.window = MOST_FAILURES
         most = 1 if self.breaker.probing else self.window - self.breaker.failures
         return max(0, min(most - self.under_way, self.pace.available(now)))
 
@@ -55,13 +61,12 @@ class Line:
         """`calls`: how many were taken for it and not made."""
         self.under_way -= 1
         self.pace.take(-calls)
-        if not self.under_way:
-            self.window = MOST_FAILURES
 
     def judged(self, breaker: Breaker, calls: int) -> None:
         """What came of so many calls has brought the breaker here."""
         self.window = min(self.window + calls, MOST_UNDER_WAY) if breaker == CLOSED else MOST_FAILURES
         self.breaker = breaker
+        self.proven_until = monotonic() + _PROVEN
 
     def ability(self, errand: Errand) -> str:
         return self.channel.ability(errand) if self.channel is not None else "blind"

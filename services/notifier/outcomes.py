@@ -119,7 +119,7 @@ class Outcomes:
                     attempts.append(_ended_row(row, next_, ledger.now))
             await store.end_attempts(tx, attempts)
             await store.save_outcomes(tx, rows)
-            await store.release_held(tx, ledger.freed, to_micros(ledger.now))
+            await store.release_held(tx, ledger.freed, to_micros(ledger.now), ledger.freed_buyers)
             await store.put_results(tx, ledger.results)
             judged = await self._judge_lines(tx, ours, ledger.now)
         for account, breaker, calls in judged:
@@ -176,7 +176,7 @@ class Outcomes:
                     ended.append(_ended_row(row, next_, ledger.now))
             await store.end_attempts(tx, ended)
             await store.save(tx, rows)
-            await store.release_held(tx, ledger.freed, to_micros(ledger.now))
+            await store.release_held(tx, ledger.freed, to_micros(ledger.now), ledger.freed_buyers)
             await store.put_results(tx, ledger.results)
             if rows:
                 await tx.send()

@@ -30,8 +30,8 @@ async def put_tombstones(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 async def put_conversations(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> list[Key]:
-    """Newer ones only, by `seq`. Answers those that were taken."""
-    fresh = {(r["account"], r["order_id"]): dict(r) for r in sorted(rows, key=lambda r: r["seq"])}
+    """One of an order; newer ones only, by `seq`. Answers those that were taken."""
+    fresh = {(r["account"], r["order_id"]): dict(r) for r in rows}
     if not fresh:
         return []
     put = await tx.insert(
@@ -51,16 +51,19 @@ async def put_conversations(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> list[K
     return taken + list(fresh)
 
 
-async def release_held(tx: Tx, orders: Iterable[Key], now: int) -> None:
-    """Something of the conversation changed: what waits there is looked at again. Not what waits for a person."""
+_WAITS = "status = 'held' AND (approved OR verdict IS NULL OR verdict NOT LIKE '%\"action\":\"hold\"%')"
+
+
+async def release_held(tx: Tx, orders: Iterable[Key], now: int, buyers: Iterable[str] = ()) -> None:
+    """Something of the conversation, or of what a buyer has been told, changed: what waits there is looked at again. Not what
+    waits for a person."""
+    release = f"UPDATE errands SET next_at = :now WHERE {_WAITS}"
     if wanted := sorted(set(orders)):
-        await tx.later(
-            tables.errands,
-            f"UPDATE errands SET next_at = :now WHERE status = 'held' AND {tx.among(('account', 'order_id'), 'key')}"
-            ' AND (approved OR verdict IS NULL OR verdict NOT LIKE \'%"action":"hold"%\')',
-            now=now,
-            **tx.tuples("key", wanted),
-        )
+        mine = tx.among(("account", "order_id"), "key")
+        await tx.later(tables.errands, f"{release} AND {mine}", now=now, **tx.tuples("key", wanted))
+    if of := [(buyer,) for buyer in sorted(set(buyers))]:
+        mine = tx.among(("buyer_key",), "buyer")
+        await tx.later(tables.errands, f"{release} AND {mine}", now=now, **tx.tuples("buyer", of, 1))
 
 
 @dataclass(slots=True)

@@ -315,6 +315,7 @@ def a_place_that_becomes_free_wakes_nobody() -> Iterator[None]:
     def apply(self: Any, row: Any, next_: Any) -> None:
         real(self, row, next_)
         self.freed.clear()
+        self.freed_buyers.clear()
 
     with instead(Ledger, "apply", apply):
         yield

@@ -4,7 +4,7 @@ What is not its own is small: how rows are kept and found (`store.py` says it in
 through that), and a marketplace that does what a life's fate says.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, cast
@@ -169,16 +169,17 @@ class Machine:
         return thing
 
     def _conversations(self, talks: Sequence[Conversation], now: datetime) -> dict[store.Key, Conversation]:
-        latest = {(t.account, t.order_id): t for t in sorted(talks, key=lambda t: t.seq)}
+        latest = handlers._newest(talks)
         news = {key: t for key, t in latest.items() if key not in self._talks or self._talks[key][0] < t.seq}
         self._talks |= {key: (t.seq, encode(t).decode()) for key, t in news.items()}
         self._release({order for _, order in news}, now)
         return news
 
-    def _release(self, orders: set[str], now: datetime) -> None:
-        for row in self._rows.values() if orders else ():
+    def _release(self, orders: set[str], now: datetime, buyers: Set[str] = frozenset()) -> None:
+        for row in self._rows.values() if orders or buyers else ():
             waits = not row["approved"] and row["verdict"] is not None and '"action":"hold"' in row["verdict"]
-            if row["status"] == "held" and row["order_id"] in orders and not waits:
+            concerned = row["order_id"] in orders or row["buyer_key"] in buyers
+            if row["status"] == "held" and concerned and not waits:
                 row["next_at"] = to_micros(now)
 
     def _known(
@@ -292,7 +293,7 @@ class Machine:
         self._committed(ledger)
 
     def _committed(self, ledger: Ledger) -> None:
-        self._release({order for _, order in ledger.freed}, ledger.now)
+        self._release({order for _, order in ledger.freed}, ledger.now, ledger.freed_buyers)
         self.history.told += [_fact(row) for row in ledger.results]
 
 

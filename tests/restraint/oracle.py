@@ -215,7 +215,7 @@ class _Judge:
         self._perhaps_left(history.rows)
         for id_, row in history.rows.items():
             errand, status = self.known.errands[id_], row["status"]
-            if status == "planned" or (status == "sending" and not self._has_just_begun(row)):
+            if status in ("planned", "sending") and not self._has_just_begun(row):
                 yield f"{id_} {errand.name} is still {status}: {row['why']}"
             if status == "held" and not self._may_wait(errand, self.life.end):
                 yield f"{id_} {errand.name} is held for nothing: {row['why']}"
@@ -227,12 +227,14 @@ class _Judge:
                 yield f"{id_} {errand.name} was told to be held {times} times"
 
     def _has_just_begun(self, row: Mapping[str, Any]) -> bool:
-        return bool(row["first_sending_at"] > (self.life.end - timedelta(minutes=1)).timestamp() * 1e6)
+        """Under way as the life ends, or to be tried again soon after."""
+        return (row["first_sending_at"] or 0) > (self.life.end - timedelta(minutes=1)).timestamp() * 1e6
 
     def _perhaps_left(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
-        """What is in doubt or with a person counts as if it had left, what was repeated as if it had arrived only then."""
+        """What is under way, in doubt or with a person counts as left, what was repeated as if it had arrived only then."""
         for id_, row in rows.items():
-            if row["status"] in ("in_doubt", "assisted", "sent"):
+            tried_again = row["status"] == "planned" and row["slot_at"] is not None
+            if tried_again or row["status"] in ("in_doubt", "assisted", "sent", "sending"):
                 self.known.left = [one for one in self.known.left if one.errand.id != id_]
                 at = datetime.fromtimestamp(row["slot_at"] / 1e6, UTC)
                 self.known.left.append(_Left(self.known.errands[id_], at, row["slot_day"]))

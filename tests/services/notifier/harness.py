@@ -62,6 +62,10 @@ class Marketplace:
         await asyncio.sleep(self.delay)
         call = msgspec.json.decode(await request.read())
         what = self.script.popleft() if self.script else "ok"
+        if what == "wait, then 400":
+            self.waiting.set()
+            await self.released.wait()
+            what = "400"
         if what in ("429", "503"):
             return web.Response(status=int(what), headers={"Retry-After": "30"})
         if what in ("400", "401", "404", "500"):
@@ -185,13 +189,13 @@ class World:
             event = Event(f"e{self._n}", TYPES[type(thing)], "/policy", thing.order_id, self.clock.now(), encode(thing))
             await asyncio.wait_for(self.bus.publish(OUTBOUND, key, [event]), 10)
 
-    async def pour(self, *errands: Errand) -> None:
+    async def pour(self, *things: Errand | Conversation) -> None:
         """Many to one message, as policy's relay would. Returns once all are taken in."""
         groups: dict[str, list[Event]] = {}
-        for errand in errands:
+        for thing in things:
             self._n += 1
-            key = str(ids.partition_of(errand.account, errand.order_id, 2))
-            event = Event(f"e{self._n}", TYPES[Errand], "/policy", errand.order_id, self.clock.now(), encode(errand))
+            key = str(ids.partition_of(thing.account, thing.order_id, 2))
+            event = Event(f"e{self._n}", TYPES[type(thing)], "/policy", thing.order_id, self.clock.now(), encode(thing))
             groups.setdefault(key, []).append(event)
         await asyncio.gather(*(self.bus.publish(OUTBOUND, key, events) for key, events in groups.items()))
 

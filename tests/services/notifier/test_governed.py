@@ -8,6 +8,7 @@ import pytest
 from shared.domain.errands import Conversation
 from shared.domain.order import Buyer
 from tests.services.notifier.harness import ACCOUNT, BUYER, START, Opened, act, message, resolution
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio
 DAY = timedelta(days=1)
@@ -118,6 +119,22 @@ async def test_an_older_word_on_a_conversation_changes_nothing(open_world: Opene
     assert await world.status("msg_toy_0001") == "blocked"
 
 
+@pytest.mark.parametrize("together", [True, False])
+async def test_of_two_words_on_a_conversation_with_one_number_the_first_stands(
+    open_world: Opened, together: bool
+) -> None:
+    world = await open_world()
+    talks = [
+        Conversation(account=ACCOUNT, order_id=message().order_id, buyer=BUYER, seq=1, opted_out=out)
+        for out in (True, False)
+    ]
+    for news in [talks] if together else [[talk] for talk in talks]:
+        await world.pour(*news)
+    await world.publish(message())
+    await world.settled()
+    assert await world.status("msg_toy_0001") == "blocked"
+
+
 async def test_a_closed_chat_gets_nothing(open_world: Opened) -> None:
     world = await open_world()
     talk = Conversation(account=ACCOUNT, order_id=message().order_id, buyer=BUYER, seq=1, closed_chats=("chat-7",))
@@ -220,3 +237,16 @@ async def test_what_the_last_messages_offered_counts_with_what_this_one_asks(ope
     await world.settled()
     assert [await world.status(f"msg_toy_000{n}") for n in (3, 4)] == ["blocked", "sent"]
     assert sorted(world.marketplace.keys()) == ["msg_toy_0001", "msg_toy_0004"]
+
+
+async def test_a_refused_message_frees_the_buyers_day_for_his_other_orders(open_world: Opened) -> None:
+    """What waited for that leaves at once, not on the next day."""
+    world = await open_world(daily_messages_per_buyer=1)
+    world.marketplace.script.append("wait, then 400")
+    await world.publish(message(1))
+    await asyncio.wait_for(world.marketplace.waiting.wait(), 30)
+    await world.publish(message(2))
+    await until(lambda: "message.held" in world.kinds(message(2).id), 30, "the second is held")
+    world.marketplace.released.set()
+    await world.settled()
+    assert (await world.status(message(1).id), await world.status(message(2).id)) == ("failed", "sent")
