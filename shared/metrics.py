@@ -112,6 +112,7 @@ class Metrics:
     def _leaving(self) -> None:
         self.messages = self._counter("messages", "messages by what became of them", "marketplace", "purpose", "status")
         self.rule_violations = self._counter("rule_violations", "texts stopped or held by a rule", "rule")
+        self.rule_likenesses = self._counter("rule_likenesses", "of these, held for how they read alone", "rule")
         self.breakers_open = self._gauge(
             "breakers_open", "accounts to which nothing, or only a trial, is sent", "marketplace"
         )

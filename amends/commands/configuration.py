@@ -11,6 +11,7 @@ from amends.output import show
 from shared.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from services.notifier.composer import Composer
     from shared.settings import Config
 
 app = typer.Typer(help="The accounts file and the environment.", no_args_is_help=True)
@@ -31,15 +32,18 @@ def check(
     faults: list[str] = []
     config = _kept(faults, load_config, process.config, os.environ)
     _kept(faults, load_keys, process.api_keys_file)
+    composer: Composer | None = _kept(faults, _composer, config) if config is not None else None
     for look in _looks(config) if config is not None else ():
         _kept(faults, look)
-    if faults or config is None:
+    if faults or config is None or composer is None:
         raise ConfigurationError(list(dict.fromkeys(faults)))
     accounts = [{"account": id_, "marketplace": e.account.marketplace} for id_, e in config.accounts.items()]
     if as_json:
         show(accounts, as_json=True)
     else:
         print(f"{process.config} is sound: {len(accounts)} account{'' if len(accounts) == 1 else 's'}")
+        for said in composer.waiting:
+            print(said)
 
 
 def _kept(faults: list[str], work: Callable[..., Any], *args: Any) -> Any:
@@ -50,17 +54,23 @@ def _kept(faults: list[str], work: Callable[..., Any], *args: Any) -> Any:
         return None
 
 
+def _composer(config: "Config") -> "Composer":
+    """Templates with the seller's own laid over them, and rules."""
+    from services.notifier.composer import Composer
+
+    names = {entry.account.marketplace for entry in config.accounts.values()}
+    return Composer(config.registry, names, over=config.templates)
+
+
 def _looks(config: "Config") -> Iterator[Callable[[], object]]:
-    """Playbooks and templates with the seller's own laid over them, rules and every facet of the marketplaces with an account."""
+    """Playbooks with the seller's own laid over them, and every facet of the marketplaces with an account."""
     from functools import partial
 
-    from services.notifier.composer import Composer
     from services.policy.shipped import read_all
 
     registry = config.registry
     yield partial(read_all, registry, config.playbooks)
     names = {entry.account.marketplace for entry in config.accounts.values()}
-    yield partial(Composer, registry, names, over=config.templates)
     for name in sorted(names):
         for facet in (registry.webhooks, registry.records, registry.sources, registry.channels):
             yield partial(facet, name)

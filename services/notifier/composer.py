@@ -40,6 +40,7 @@ class Composer:
     """Templates and rules of the marketplaces in use. Raises ConfigurationError, all faults at once.
 
     `over`: the seller's own templates, `<purpose>/<locale>.j2` for all marketplaces or under a marketplace's name for one.
+    `waiting`: which of these, with file and line, a person has to agree to each time.
     """
 
     def __init__(
@@ -49,17 +50,21 @@ class Composer:
         self._purposes: Mapping[str, Purpose] = registry.purposes()
         self._books: dict[str, RuleBook] = {}
         self._templates: dict[str, Templates] = {}
+        waiting: list[str] = []
         faults = [] if over is None else list(trial.strays(over, {*self._purposes, *registry.names()}))
         worded = {name for name in registry.names() if over is not None and (over / name).is_dir()}
         for name in sorted(marketplaces | worded):
             try:
                 self._load(name)
                 if over is not None:
-                    faults += trial.faults(over, self._templates[name], self._books[name], self._purposes)
+                    found = list(trial.found(over, self._templates[name], self._books[name], self._purposes))
+                    faults += [one.said for one in found if not one.held]
+                    waiting += [one.said for one in found if one.held]
             except ConfigurationError as fault:
                 faults += fault.faults
         if faults:
             raise ConfigurationError(list(dict.fromkeys(faults)))
+        self.waiting = tuple(dict.fromkeys(waiting))
 
     def _load(self, name: str) -> None:
         path = self._registry.rules_file(name)
@@ -122,6 +127,7 @@ class Composer:
             known=_known(errand, rendered),
             earlier=earlier,
             proven=self._proven(rendered),
+            agreed=rendered.agreed,
         )
         return Written(rendered.subject, rendered.body, rendered.locale, rendered.template_hash or None, verdict)
 
@@ -145,6 +151,7 @@ class Composer:
             known=[*known, *rendered.written],
             earlier=earlier[-MOST_SAID:],
             proven=self._proven(rendered),
+            agreed=rendered.agreed,
         )
         return Written(rendered.subject, rendered.body, rendered.locale, rendered.template_hash, verdict)
 

@@ -50,6 +50,8 @@ class Ledger:
     results: list[Row] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     broken_rules: list[str] = field(default_factory=list)
+    likenesses: list[str] = field(default_factory=list)
+    """Of these, rules whose word lists found nothing: the text only reads like what they forbid."""
     freed: set[tuple[str, str]] = field(default_factory=set)
     """Orders, by account, of which a message counts no more: what waited for that is to be looked at again."""
     freed_buyers: set[str] = field(default_factory=set)

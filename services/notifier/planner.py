@@ -78,6 +78,7 @@ class Planner:
             return
         verdict = written.verdict
         ledger.broken_rules += [v.rule for v in verdict.violations]
+        ledger.likenesses += [v.rule for v in verdict.violations if v.by_likeness]
         if verdict.action == "send":
             self._said.setdefault((errand.account, errand.order_id), []).append(row["body"])
             self.govern(row, errand, ledger)

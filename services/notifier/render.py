@@ -4,6 +4,7 @@ A template may only say values of its purpose, choose and repeat; everything els
 Values are plain text by the time a template sees them: money and dates are written out in the message's language.
 """
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ _TRADITIONAL = ("Hant", "TW", "HK", "MO")
 _WORDED: Mapping[str, str] = {"pt": "pt-BR"}
 """Languages we have in one country's wording only: better than another language."""
 _SUBJECT = ".subject.j2"
+_AGREED = re.compile(r"\{#-?\s*agreed:\s*[^\s#]")
 
 
 class NotRendered(Exception):
@@ -57,7 +59,10 @@ class NotRendered(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """`locale` is the template's, `path` where it lies. `written` are the amounts and dates as they stand in the text."""
+    """`locale` is the template's, `path` where it lies. `written` are the amounts and dates as they stand in the text.
+
+    `agreed`: its file begins with who has read it and lets it go, `{# agreed: Ann #}`.
+    """
 
     subject: str | None
     body: str
@@ -65,6 +70,7 @@ class Rendered:
     template_hash: str
     written: tuple[str, ...] = ()
     path: Path | None = None
+    agreed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +143,8 @@ class Templates:
         source = self._sources[(purpose, locale)]
         subject = _one_line(_run(_compiled(source.subject, locale), values)) if source.subject else None
         body = _run(_compiled(source.body, locale), values).strip()
-        return Rendered(subject, body, locale, source.hash, written, source.path)
+        agreed = _AGREED.match(source.body) is not None
+        return Rendered(subject, body, locale, source.hash, written, source.path, agreed)
 
     def _load(self, path: Path, folders: Sequence[Path]) -> list[str]:
         purpose, name = path.parent.name, path.name.removesuffix(".j2").removesuffix(".subject")

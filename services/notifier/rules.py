@@ -29,11 +29,19 @@ LIKE = frozenset(MEANINGS) - {"review_mention"}
 """What a text may read like. An address is allowed or not, whatever it reads like."""
 
 
+_READS_LIKE = "reads like: "
+
+
 class Violation(msgspec.Struct, frozen=True):
     rule: str
     severity: str
     span: Span
     why: str
+
+    @property
+    def by_likeness(self) -> bool:
+        """No word of the text is to blame: see `alike`."""
+        return self.why.startswith(_READS_LIKE)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -89,11 +97,13 @@ def judge(
     regions: tuple[str, ...] = contacts.REGIONS,
     earlier: Sequence[str] = (),
     proven: bool = False,
+    agreed: bool = False,
 ) -> Verdict:
     """`known`: ids, amounts and dates of the case. Without a phase (a preview) rules of phases are not applied.
 
     `earlier`: the last messages of the case, oldest first: what they offered counts together with what this one asks.
     `proven`: the words are those of a template that we ship; others are also held against what bad texts read like.
+    `agreed`: a person has read them, so that what they only read like does not hold them.
     """
     found = list(_shape(text, book, purpose, phase))
     reading = _read(normalise(text), book, known, order_id, regions, earlier)
@@ -106,7 +116,7 @@ def judge(
     if not proven and any(one.in_doubt for one in broken):
         broken = looked_at_again(broken, reading.wordings)
     found += [one.violation for one in broken]
-    if not found and not proven:
+    if not found and not proven and not agreed:
         found.extend(alike(reading.wordings, book, purpose, phase))
     action = "block" if any(v.severity == "block" for v in found) else "hold" if found else "send"
     return Verdict(not found, action, tuple(found[:_MOST]))
@@ -201,7 +211,7 @@ def alike(readings: Sequence[Text], book: RuleBook, purpose: str, phase: str | N
     like, text = max(found, key=lambda one: one[0].by)
     if like.reads_bad:
         rule = rules[like.detector]
-        yield Violation(rule.id, "hold", text.span(*like.span), f"reads like: {rule.about}")
+        yield Violation(rule.id, "hold", text.span(*like.span), f"{_READS_LIKE}{rule.about}")
 
 
 class Broken(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.notifier.render import NotRendered, Rendered, Templates, chain
 from services.notifier.rulebook import RuleBook
@@ -50,34 +50,43 @@ def strays(over: Path, known: set[str]) -> Iterator[str]:
             yield f"{path}: {path.name} is neither a purpose nor a marketplace"
 
 
-def faults(over: Path, templates: Templates, book: RuleBook, purposes: Mapping[str, Purpose]) -> Iterator[str]:
-    """What is wrong with each template from the folder `over`, with file and line; each fault once."""
+class Found(NamedTuple):
+    """With file and line. `held`: no fault, but a person has to agree to each of its messages."""
+
+    said: str
+    held: bool = False
+
+
+def found(over: Path, templates: Templates, book: RuleBook, purposes: Mapping[str, Purpose]) -> Iterator[Found]:
+    """What there is to say of each template from the folder `over`, each thing once."""
     for purpose, locale, path in templates.files_under(over):
-        found = (
-            _fault(templates, book, purposes[purpose], locale, path, sample) for sample in samples(purposes[purpose])
+        tried = (
+            _tried(templates, book, purposes[purpose], locale, path, sample) for sample in samples(purposes[purpose])
         )
-        yield from dict.fromkeys(filter(None, found))
+        yield from dict.fromkeys(filter(None, tried))
 
 
-def _fault(
+def _tried(
     templates: Templates, book: RuleBook, purpose: Purpose, locale: str, path: Path, sample: dict[str, Any]
-) -> str | None:
+) -> Found | None:
     try:
         rendered = templates.render(purpose.purpose, chain(locale), sample)
     except NotRendered as fault:
         absent = ", ".join(sorted(set(purpose.variables) - set(sample))) or "nothing"
-        return f"{path}:1: {fault.why} where {absent} is not known"
+        return Found(f"{path}:1: {fault.why} where {absent} is not known")
     if not rendered.body:
-        return f"{path}:1: says nothing"
+        return Found(f"{path}:1: says nothing")
     if not book.allows(purpose.purpose, None):
         return None
     text = f"{rendered.subject or ''}\n{rendered.body}".strip()
-    verdict = judge(text, book, purpose=purpose.purpose, order_id=ORDER, known=[*rendered.written])
-    blocked = next((v for v in verdict.violations if v.severity == "block"), None)
-    return None if blocked is None else _named(blocked, text, rendered, book, path)
+    verdict = judge(
+        text, book, purpose=purpose.purpose, order_id=ORDER, known=[*rendered.written], agreed=rendered.agreed
+    )
+    worst = min(verdict.violations, key=lambda v: v.severity != "block", default=None)
+    return None if worst is None else _named(worst, text, rendered, book, path)
 
 
-def _named(broken: Violation, text: str, rendered: Rendered, book: RuleBook, path: Path) -> str:
+def _named(broken: Violation, text: str, rendered: Rendered, book: RuleBook, path: Path) -> Found:
     """With the line of the template that holds what the rule found, the first where it cannot be told."""
     start, end = broken.span
     words = text[start:end].partition("\n")[0].strip()
@@ -85,4 +94,7 @@ def _named(broken: Violation, text: str, rendered: Rendered, book: RuleBook, pat
     inside = beside if rendered.subject and start < len(rendered.subject) and beside.is_file() else path
     lines = inside.read_text("utf-8").splitlines()
     at = next((n for n, line in enumerate(lines, 1) if words and words in line), 1)
-    return f"{inside}:{at}: breaks {broken.rule} of {book.marketplace}: {broken.why}"
+    rule = f"{broken.rule} of {book.marketplace}: {broken.why}"
+    if broken.severity == "block":
+        return Found(f"{inside}:{at}: breaks {rule}")
+    return Found(f"{inside}:{at}: waits for a person each time, by {rule}", held=True)

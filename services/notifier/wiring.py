@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+import structlog
 from fastapi import APIRouter
 
 from services.notifier import api, app, store, tables
@@ -42,6 +43,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 Reload = Callable[[], Config]
 _RESULTS_EVERY = 0.1
 """Seconds: policy takes in what became of many errands at the price of one, and no buyer waits for it."""
+
+_log = structlog.get_logger(__name__)
 
 
 def build(
@@ -183,6 +186,8 @@ class Notifier:
             counter.labels(change.marketplace, change.name, change.status).inc(times)
         for rule in ledger.broken_rules:
             self._metrics.rule_violations.labels(rule).inc()
+        for rule in ledger.likenesses:
+            self._metrics.rule_likenesses.labels(rule).inc()
         self.dispatcher.wake.set()
 
     def _routers(self, url: str) -> list[APIRouter]:
@@ -232,6 +237,8 @@ class Notifier:
 def _composer(config: Config) -> Composer:
     names = {entry.account.marketplace for entry in config.accounts.values()}
     composer = Composer(config.registry, names, over=config.templates)
+    for said in composer.waiting:
+        _log.warning("own_template_is_held", why=said)
     composer.prepare()
     return composer
 

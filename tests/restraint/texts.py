@@ -24,7 +24,7 @@ FOUL = (
 """No marketplace lets these through."""
 DOUBTFUL = {"We have read your review and are sorry that the lamp is broken.": ("amazon", "ozon")}
 """Held for a person on these; elsewhere they may leave."""
-GIFT, WISH = "We will give you 10 USD back as a gift.", "Please leave us a review."
+GIFT, WISH = "We have given you 10 USD back as an apology.", "Please leave us a review."
 """Each may leave alone (where a review may be spoken of); the wish not after the gift."""
 
 

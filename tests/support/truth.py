@@ -277,6 +277,8 @@ async def _notifier(tx: Tx, told: Told, now: datetime, marketplaces: Mapping[str
     for row in await tx.rows("SELECT verdict FROM errands WHERE verdict IS NOT NULL"):
         for violation in json.loads(row["verdict"]).get("violations", ()):
             _add(told.counted, "amends_rule_violations_total", (violation["rule"],))
+            if violation["why"].startswith("reads like: "):
+                _add(told.counted, "amends_rule_likenesses_total", (violation["rule"],))
     for row in await tx.rows("SELECT account FROM breakers WHERE open_until IS NOT NULL"):
         if row["account"] in marketplaces:
             _add(told.gauges, "amends_breakers_open", (marketplaces[row["account"]],))

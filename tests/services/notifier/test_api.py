@@ -186,13 +186,16 @@ async def test_resync_publishes_again_under_the_same_ids(open_world: Opened) -> 
 
 async def test_metrics_count_what_became_of_errands(open_world: Opened) -> None:
     world = await open_world()
-    await world.publish(message(1), message(2, "call +86 138 0013 8000"), act(3))
+    hint = "Help us and we help you: when the words on our page are kinder, your money goes out."
+    await world.publish(message(1), message(2, "call +86 138 0013 8000"), act(3), message(4, hint))
     await world.settled()
     text = (await ask(world, "GET", "/metrics", None)).text
     assert 'amends_messages_total{marketplace="toy",purpose="free_text",status="sent"} 1.0' in text
     assert 'amends_messages_total{marketplace="toy",purpose="free_text",status="blocked"} 1.0' in text
     assert 'amends_acts_total{act="refund",marketplace="toy",status="sent"} 1.0' in text
     assert 'amends_rule_violations_total{rule="T-CONTACT"} 1.0' in text
+    assert 'amends_rule_violations_total{rule="T-REVIEW"} 1.0' in text
+    assert 'amends_rule_likenesses_total{rule="T-REVIEW"} 1.0' in text and 'likenesses_total{rule="T-C' not in text
     assert 'amends_unpublished_oldest_seconds{service="notifier"} 0.0' in text
 
 

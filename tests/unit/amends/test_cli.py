@@ -149,6 +149,21 @@ def test_what_only_a_channel_can_tell_is_part_of_a_configuration(amends: Amends,
     assert "smtp_tls" in done.stderr and "mail_from" in done.stderr
 
 
+def test_templates_that_would_be_held_are_told_and_are_no_mistake(amends: Amends, tmp_path: Path) -> None:
+    text = tmp_path / "mine" / "offer_refund" / "en.j2"
+    text.parent.mkdir(parents=True)
+    text.write_text("Help us and we help you: when the words on our page are kinder, your money goes out.")
+    path = tmp_path / "accounts.yaml"
+    account = (
+        "{id: one, marketplace: generic, secrets: {signing_secret: whsec_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=}}"
+    )
+    path.write_text(f"templates: mine\naccounts: [{account}]\n")
+    done = amends("config", "check", path)
+    assert (done.returncode, done.stderr) == (0, "")
+    sound, held = done.stdout.splitlines()
+    assert "is sound: 1 account" in sound and held.startswith(f"{text}:1: waits for a person each time, by CR-")
+
+
 def test_a_sound_configuration(amends: Amends) -> None:
     done = amends("config", "check", "amends/sandbox_accounts.yaml")
     assert (done.returncode, done.stderr) == (0, "")

@@ -71,6 +71,39 @@ def test_what_he_words_is_held_against_what_bad_texts_read_like_and_our_words_ar
     assert ours.verdict is not None and ours.verdict.ok
 
 
+def test_which_of_his_a_person_has_to_agree_to_each_time_is_told_when_they_are_loaded(tmp_path: Path) -> None:
+    hint = "Help us and we help you: when the words on our page are kinder, your money goes out."
+    over = laid(tmp_path, {"offer_refund/en.j2": hint, "offer_refund/de.j2": "Wir erstatten {{ amount }}."})
+    (said,) = composer(over).waiting
+    assert said.startswith(f"{over}/offer_refund/en.j2:1: waits for a person each time, by CR-")
+    assert " of generic: reads like: " in said
+    assert Composer(REGISTRY, {"generic"}).waiting == ()
+
+
+@pytest.mark.parametrize(
+    ("begins", "action"),
+    [
+        ("{# agreed: Ann, 2026-11-22 #}", "send"),
+        ("{#- agreed: Ann -#}\n", "send"),
+        ("{# agreed: #}", "hold"),
+        ("", "hold"),
+    ],
+)
+def test_one_that_a_person_has_agreed_to_is_not_held_for_how_it_reads(tmp_path: Path, begins: str, action: str) -> None:
+    hint = "Help us and we help you: when the words on our page are kinder, your money goes out."
+    made = composer(laid(tmp_path, {"offer_refund/en.j2": begins + hint}))
+    verdict = made.preview("generic", "offer_refund", "en", KNOWN).verdict
+    assert verdict is not None and verdict.action == action
+    assert bool(made.waiting) == (action == "hold")
+
+
+def test_agreeing_to_one_lets_no_word_go_that_a_rule_forbids(tmp_path: Path) -> None:
+    found = faults(
+        tmp_path, {"offer_refund/en.j2": "{# agreed: Ann #}Change your review, then we refund {{ amount }}."}
+    )
+    assert found[0].startswith("offer_refund/en.j2:1: breaks CR-ALL-03 of generic")
+
+
 def test_a_marketplaces_own_text_goes_before_the_one_for_all(tmp_path: Path) -> None:
     texts = {"offer_refund/en.j2": "All: {{ amount }}", "aliexpress/offer_refund/en.j2": "There: {{ amount }}"}
     made = composer(laid(tmp_path, texts), "generic", "aliexpress")

@@ -159,6 +159,7 @@ PROMISED = {
     "amends_money_at_risk": {"marketplace", "currency"},
     "amends_messages_total": {"marketplace", "purpose", "status"},
     "amends_rule_violations_total": {"rule"},
+    "amends_rule_likenesses_total": {"rule"},
     "amends_acts_total": {"marketplace", "act", "status"},
     "amends_tasks_open": {"kind"},
     "amends_tasks_overdue": {"kind"},
