@@ -171,6 +171,20 @@ def test_what_must_pass(text: str) -> None:
     assert broken(text) == set()
 
 
+@pytest.mark.parametrize(
+    ("text", "promotes"),
+    [
+        ("Aún no hay novedades; en cuanto el transportista las tenga, le escribimos.", False),
+        ("Le daremos novedades de su paquete el lunes.", False),
+        ("Mire las novedades en la tienda.", True),
+        ("Le enviamos novedades de nuestra tienda cada semana.", True),
+    ],
+)
+def test_news_of_a_parcel_is_no_promotion(text: str, promotes: bool) -> None:
+    verdict = judge(text, book("marketing"), purpose="free_text", proven=True)
+    assert bool(verdict.violations) == promotes
+
+
 def test_the_span_is_the_offence_in_the_original() -> None:
     text = "Hello. Write to ｊｏｅ＠ｇｍａｉｌ．ｃｏｍ now."
     verdict = judge(text, book("contact"), purpose="free_text")
