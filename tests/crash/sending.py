@@ -63,12 +63,13 @@ class Sending:
     ability: str
     sends: int
     store: str
+    apart: bool = False
     kills: int = 0
 
-    def start(self, numbers: Sequence[int], *, settle: bool = False) -> Forked:
+    def start(self, numbers: Sequence[int], *, settle: bool = False, stops: str | None = None) -> Forked:
         said = {
             "store": self.store, "url": self.shop.url, "tmp": str(self.folder), "ability": self.ability,
-            "numbers": list(numbers), "settle": settle,
+            "numbers": list(numbers), "settle": settle, "apart": self.apart, "stops": stops,
         }  # fmt: skip
         log = self.folder / "sender.log"
         return self.server.start([json.dumps(said)], dict(os.environ), log, run="tests.crash.sender:main")
@@ -79,13 +80,14 @@ class Sending:
         for n in range(kills):
             begin, end = max(0, (n - 1) * share), min(self.sends, (n + 1) * share)
             child = self.start(range(begin + 1, end + 1))
-            await self._under_way(child)
+            await self.under_way(child)
             await asyncio.sleep(dice.uniform(0, _AFTER))
             child.send_signal(signal.SIGKILL)
             await asyncio.to_thread(child.wait, 30)
             self.kills += 1
 
-    async def _under_way(self, child: Forked) -> None:
+    async def under_way(self, child: Forked) -> None:
+        """Until it has begun a call."""
         self.shop.called.clear()
         waiting = asyncio.create_task(self.shop.called.wait())
         end = asyncio.get_running_loop().time() + _WAIT
@@ -94,11 +96,15 @@ class Sending:
             assert asyncio.get_running_loop().time() < end, "nothing was sent"
             await asyncio.sleep(0.002)
 
-    async def verdict(self) -> tuple[list[Violation], dict[str, int]]:
-        """A last life settles everything; then the log is held against the rows."""
-        child = self.start(range(1, self.sends + 1), settle=True)
+    async def settle(self, numbers: Sequence[int]) -> None:
+        """A life that takes these in, if nobody has, and goes on for half an hour by its clock."""
+        child = self.start(numbers, settle=True)
         code = await asyncio.to_thread(child.wait, 300)
         assert code == 0, (self.folder / "sender.log").read_text()[-3000:]
+
+    async def verdict(self) -> tuple[list[Violation], dict[str, int]]:
+        """A last life settles everything; then the log is held against the rows."""
+        await self.settle(range(1, self.sends + 1))
         database = Database(self.store, pool=1)
         try:
             tables = await tables_of("notifier", database)
@@ -136,15 +142,19 @@ class Sending:
 
 
 @asynccontextmanager
-async def sending(server: ForkServer, folder: Path, ability: str, sends: int, seed: int) -> AsyncIterator[Sending]:
-    """On SQLite in the folder, one process at a time."""
+async def sending(
+    server: ForkServer, folder: Path, ability: str, sends: int, seed: int, *, postgres: str | None = None
+) -> AsyncIterator[Sending]:
+    """On SQLite in the folder, one process at a time; or on an empty PostgreSQL database, where there may be several."""
     folder.mkdir(parents=True, exist_ok=True)
+    store = postgres or f"sqlite:///{folder / 'notifier.db'}"
     async with Shop(dice=random.Random(seed)).running() as shop:
         assert isinstance(shop, Shop)
-        yield Sending(server, shop, folder, ability, sends, f"sqlite:///{folder / 'notifier.db'}")
+        yield Sending(server, shop, folder, ability, sends, store, apart=postgres is not None)
 
 
-async def _reported(name: str, work: Callable[[str, Path], Awaitable[tuple[list[Violation], Any]]], asked: Any) -> int:
+async def reported(name: str, work: Callable[[str, Path], Awaitable[tuple[list[Violation], Any]]], asked: Any) -> int:
+    """`work` for each ability, in a folder of its own; 1 where anything was violated."""
     told: dict[str, Any] = {}
     violations: list[Violation] = []
     for ability in ABILITIES:
@@ -175,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 await one.killed(asked.kills, random.Random(asked.seed))
                 return await one.verdict()
 
-        return asyncio.run(_reported("F2", work, asked))
+        return asyncio.run(reported("F2", work, asked))
 
 
 if __name__ == "__main__":
