@@ -29,6 +29,7 @@ async def _live(said: dict[str, Any]) -> None:
     world.clock = TestClock(None if clock.exists() else START, clock)
     notifier = await world.start(embedded=not said["apart"])
     if said["apart"]:
+        world.patience = None
         await _alone(notifier)
     _stop_at(said["stops"])
     await world.publish(*(message(n) for n in said["numbers"]))

@@ -131,6 +131,8 @@ class World:
         self.bus = EmbeddedBus(Topology(partitions=2))
         self.facts: list[Fact] = []
         self.published: list[str] = []
+        self.patience: float | None = 10.0
+        """Seconds for one thing to be taken in; None for one that is made to stand still."""
         self.notifiers: list[Notifier] = []
         self.reloaded = config_of(marketplace.url, settings)
         self._n = 0
@@ -187,7 +189,7 @@ class World:
             self._n += 1
             key = str(ids.partition_of(thing.account, thing.order_id, 2))
             event = Event(f"e{self._n}", TYPES[type(thing)], "/policy", thing.order_id, self.clock.now(), encode(thing))
-            await asyncio.wait_for(self.bus.publish(OUTBOUND, key, [event]), 10)
+            await asyncio.wait_for(self.bus.publish(OUTBOUND, key, [event]), self.patience)
 
     async def pour(self, *things: Errand | Conversation) -> None:
         """Many to one message, as policy's relay would. Returns once all are taken in."""
