@@ -34,8 +34,8 @@ PLACES = (
 """Where it stands still; None: a moment after a call has begun."""
 SHARE = 8
 """Messages for one that stands still."""
-_AT_ONCE = 6
-"""Shops side by side: most of the time they wait for leases."""
+_AT_ONCE = 4
+"""Shops side by side: most of the time they wait for leases. Each has two notifiers with up to ten connections each."""
 _AFTER = 0.02
 _AWAKE = 1.0
 _WAIT = 120.0

@@ -24,6 +24,7 @@ def main(args: list[str]) -> int:
 
 
 async def _live(said: dict[str, Any]) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _say_where)
     world = World(said["store"], Marketplace(url=said["url"]), {"ability": said["ability"]}, Path(said["tmp"]))
     clock = Path(said["tmp"]) / "clock"
     world.clock = TestClock(None if clock.exists() else START, clock)
@@ -48,6 +49,11 @@ async def _alone(notifier: Notifier) -> None:
         if sending is None and len(notifier.dispatcher.desk.ownership.owned) == 2:
             return
         await asyncio.sleep(0.05)
+
+
+def _say_where() -> None:
+    for task in asyncio.all_tasks():
+        task.print_stack()
 
 
 def _stop_at(place: str | None) -> None:
