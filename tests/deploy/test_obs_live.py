@@ -49,8 +49,15 @@ async def returned(w: World, name: str, kind: str = "return", **more: Any) -> No
     assert await w.push_generic(what, f"msg_{name}", kind=kind, external_id=name, order_id=f"O-{name}", **data) == 202
 
 
+async def worded(w: World, name: str, text: str) -> None:
+    case = await w.system.case_of(name)
+    said = {"action": "contact", "params": {"text": text}, "reason": "x"}
+    await w.system.request("POST", f"/v1/cases/{case['id']}/actions", json=said, headers={"Idempotency-Key": name})
+
+
 async def lived(w: World) -> None:
-    """A little of everything: news, repeats, refusals, what cannot be read, texts that break a rule, doubt, time that passes."""
+    """A little of everything: news, repeats, refusals, what cannot be read, texts that break a rule or only read like it,
+    doubt, time that passes."""
     for n in range(3):
         await returned(w, f"W{n}")
     await returned(w, "W0")
@@ -60,9 +67,8 @@ async def lived(w: World) -> None:
     assert (await w.system.push("generic", "shop", b"{}", pushes.signed(START, "msg_empty", b"{}")))[0] == 202
     await w.ring("8200000601")
     await w.system.drain()
-    case = await w.system.case_of("W1")
-    said = {"action": "contact", "params": {"text": "Write to joe@example.com, I pay you outside."}, "reason": "x"}
-    await w.system.request("POST", f"/v1/cases/{case['id']}/actions", json=said, headers={"Idempotency-Key": "k1"})
+    await worded(w, "W1", "Write to joe@example.com, I pay you outside.")
+    await worded(w, "W2", "Help us and we help you: when the words on our page are kinder, your money goes out.")
     await w.system.post("/sandbox/faults", {"channel": "generic", "next": ["timeout", "500"]})
     await returned(w, "W4")
     await w.system.drain()
