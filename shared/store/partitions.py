@@ -75,6 +75,13 @@ def partition_tables(metadata: MetaData) -> tuple[Table, Table]:
 
 _CALM, _SHORT = 15, 75
 """Rounds within one lease: as a rule, and while our share is still in other hands."""
+_STUCK = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user"
+    " AND application_name = current_setting('application_name') AND state = 'active' AND wait_event = 'ClientRead'"
+    " AND state_change < clock_timestamp() - make_interval(secs => :lease)"
+)
+"""A process that stood still between preparing a statement and running it: its transaction counts as at work, so that no
+time-out of PostgreSQL's ends it, and what it has locked stays so for as long as it stands still."""
 
 
 class Partitions:
@@ -84,7 +91,7 @@ class Partitions:
         self._database, self._n, self._owner = database, n, owner
         self._lease = lease
         self._owned: frozenset[int] = frozenset()
-        self._renewed = 0.0
+        self._renewed = self._looked = 0.0
         self._wanting = False
         self._on_change: OnChange | None = None
         self._stop = asyncio.Event()
@@ -123,6 +130,7 @@ class Partitions:
         loop = asyncio.get_running_loop()
         while not await pause(self._lease / (_SHORT if self._wanting else _CALM), self._stop):
             try:
+                await self._end_stuck(loop.time())
                 await self._round()
             except Exception as fault:
                 if not is_transient(fault):
@@ -141,6 +149,15 @@ class Partitions:
             async with self._database.transaction() as tx:
                 sql = f"UPDATE partitions SET owner = NULL, until = 0 WHERE owner = :me AND {tx.any_of('n', 'given', 'integer')}"
                 await tx.run(sql, me=self._owner, given=sorted(excess))
+
+    async def _end_stuck(self, now: float) -> None:
+        """Before our own round, which may have to wait for what it holds."""
+        if not self._database.postgres or now < self._looked + self._lease / 3:
+            return
+        self._looked = now
+        async with self._database.reading() as tx:
+            if ended := await tx.rows(_STUCK, lease=self._lease):
+                _log.warning("stuck_transactions_ended", count=len(ended))
 
     async def _share(self) -> tuple[frozenset[int], frozenset[int]]:
         async with self._database.transaction() as tx:

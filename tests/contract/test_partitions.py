@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from sqlalchemy import MetaData
@@ -132,3 +133,25 @@ async def test_a_sole_owner_owns_all() -> None:
     assert sole.owns(2)
     assert not sole.owns(3)
     await sole.stop()
+
+
+@pytest.mark.asyncio
+async def test_what_one_that_stands_still_has_locked_is_set_free(store: Database) -> None:
+    """It stood still with a statement prepared and not yet run: PostgreSQL takes that for work and no time-out ends it."""
+    if not store.postgres:
+        pytest.skip("files are locked by their one process")
+    one = await Replica(store, 2, "one", lease=0.6).start()
+    settings = {"application_name": "amends", "idle_in_transaction_session_timeout": "100"}
+    still = await asyncpg.connect(
+        store.url.set(drivername="postgresql").render_as_string(False), server_settings=settings
+    )
+    try:
+        await still.execute("BEGIN; LOCK TABLE replicas IN SHARE ROW EXCLUSIVE MODE")
+        await still.prepare("SELECT n FROM partitions")
+        await until(lambda: one.partitions.owned == frozenset(), 20, "it cannot renew its lease")
+        await until(lambda: one.partitions.owned == {0, 1}, 20, "it can again")
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+            await still.execute("COMMIT")
+    finally:
+        still.terminate()
+        await one.partitions.stop()
